@@ -1,0 +1,1 @@
+"""Convolution and matmul: how they are planned, placed, timed and computed."""

@@ -1,0 +1,226 @@
+"""From a partition to vertices: which tile computes which box, where the partial sums live and how they are reduced.
+
+Tiles are numbered with the conv group outermost, then in channels, kernel rows, batch, field, and out channels innermost, so
+that neighbouring tiles need the same activations and can share their exchange buses (poplibs lib/poplin/Convolution.cpp).
+Everything here depends on the shape and the partition alone and is remembered, so equal layers share their arrays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import final
+
+import numpy as np
+
+from ipusim.lower.search import candidates
+from ipusim.program.graph import Boxes, Rows
+from ipusim.program.mapping import I32, I64, Mapping
+from ipusim_kernels.conv.shape import ConvShape
+
+#: Columns of a convolution vertex: sizes of its boxes, then how far its first tap lies before its input box.
+SIZES = ("batch", "groups", "co", "ci", "oh", "ow", "kh", "kw", "pad_y", "pad_x")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """How many ways each axis is split over tiles, and the grains that a tile's share must be a multiple of."""
+
+    batch: int = 1
+    groups: int = 1
+    co: int = 1
+    ci: int = 1
+    ky: int = 1
+    oy: int = 1
+    ox: int = 1
+    grain_groups: int = 1
+    grain_co: int = 1
+    grain_ci: int = 1
+    grain_ky: int = 1
+
+
+@final
+@dataclass(frozen=True, eq=False, slots=True)
+class Geometry:
+    """Vertices of one pass: rows, boxes of input, weights and partials, the mappings of weights and partials.
+
+    `pieces` are the parts of the reduction in order, (first channel, end, first kernel row, end).
+    """
+
+    rows: Rows
+    x: Boxes
+    w: Boxes
+    partials: Boxes
+    partial_map: Mapping
+    weight_map: Mapping
+    pieces: tuple[tuple[int, int, int, int], ...]
+
+
+def cuts(size: int, pieces: int, grain: int = 1) -> I32:
+    """Boundaries of at most `pieces` pieces of equally many grains, the last ones shorter."""
+    grains = -(-size // grain)
+    step = -(-grains // pieces) * grain
+    return np.append(np.arange(0, size, step), size).astype(np.int32)
+
+
+@lru_cache(maxsize=2048)
+def geometry(s: ConvShape, p: Partition) -> Geometry:
+    """Vertices of a convolution under a partition."""
+    edge = {
+        "g": cuts(s.groups, p.groups, p.grain_groups),
+        "ci": cuts(s.ci, p.ci, p.grain_ci),
+        "ky": cuts(s.kernel_height, p.ky, p.grain_ky),
+        "b": cuts(s.batch, p.batch),
+        "y": cuts(s.out_height, p.oy),
+        "x": cuts(s.out_width, p.ox),
+        "co": cuts(s.co, p.co, p.grain_co),
+    }
+    count = {k: len(v) - 1 for k, v in edge.items()}
+    grid = np.arange(int(np.prod(list(count.values()))), dtype=np.int32).reshape(tuple(count.values()))
+    at = dict(zip(edge, np.unravel_index(grid.ravel(), grid.shape), strict=True))
+    lo = {k: edge[k][at[k]].astype(np.int64) for k in edge}
+    hi = {k: edge[k][at[k] + 1].astype(np.int64) for k in edge}
+    y_lo, y_hi, pad_y = _reach(s, 0, out=(lo["y"], hi["y"]), taps=(lo["ky"], hi["ky"]), size=s.height)
+    every = np.zeros_like(lo["x"]), np.full_like(lo["x"], s.kernel_width)
+    x_lo, x_hi, pad_x = _reach(s, 1, out=(lo["x"], hi["x"]), taps=every, size=s.width)
+    sizes = [hi[k] - lo[k] for k in ("b", "g", "co", "ci", "y", "x", "ky")]
+    sizes += [every[1], pad_y, pad_x]
+    piece = at["ci"] * count["ky"] + at["ky"]
+    return Geometry(
+        rows=Rows(grid.ravel(), _columns(sizes)),
+        x=_boxes([(lo["b"], hi["b"]), (lo["g"], hi["g"]), (lo["ci"], hi["ci"]), (y_lo, y_hi), (x_lo, x_hi)]),
+        w=_boxes([(lo[k], hi[k]) for k in ("g", "co", "ci", "ky")] + [every]),
+        partials=_boxes([(piece, piece + 1)] + [(lo[k], hi[k]) for k in ("b", "g", "co", "y", "x")]),
+        partial_map=_partial_map(s, edge, grid),
+        weight_map=_weight_map(s, edge, grid),
+        pieces=_pieces(edge),
+    )
+
+
+def _reach(
+    s: ConvShape, axis: int, *, out: tuple[I64, I64], taps: tuple[I64, I64], size: int
+) -> tuple[I64, I64, I64]:
+    """(first input, end of input, padding before it) that outputs `out` need for kernel positions `taps`."""
+    start = out[0] * s.stride[axis] - s.pad[axis] + taps[0] * s.dilation[axis]
+    end = (out[1] - 1) * s.stride[axis] - s.pad[axis] + (taps[1] - 1) * s.dilation[axis] + 1
+    lo = np.clip(start, 0, size)
+    return lo, np.maximum(np.clip(end, 0, size), lo), lo - start
+
+
+def _columns(columns: list[I64]) -> I32:
+    return np.stack(columns, axis=1).astype(np.int32)
+
+
+def _boxes(ranges: list[tuple[I64, I64]]) -> Boxes:
+    return Boxes.one_each(_columns([r[0] for r in ranges]), _columns([r[1] for r in ranges]))
+
+
+def _pieces(edge: dict[str, I32]) -> tuple[tuple[int, int, int, int], ...]:
+    channels, rows = edge["ci"].tolist(), edge["ky"].tolist()
+    return tuple(
+        (c0, c1, k0, k1)
+        for c0, c1 in zip(channels, channels[1:], strict=False)
+        for k0, k1 in zip(rows, rows[1:], strict=False)
+    )
+
+
+def _partial_map(s: ConvShape, edge: dict[str, I32], grid: I32) -> Mapping:
+    g, ci, ky, b, y, x, co = grid.shape
+    tiles = grid.transpose(1, 2, 3, 0, 6, 4, 5).reshape(ci * ky, b, g, co, y, x)
+    pieces = ci * ky
+    shape = (pieces, s.batch, s.groups, s.co, s.out_height, s.out_width)
+    bounds = (np.arange(pieces + 1, dtype=np.int32), edge["b"], edge["g"], edge["co"], edge["y"], edge["x"])
+    return Mapping(shape, bounds, np.ascontiguousarray(tiles))
+
+
+def _weight_map(s: ConvShape, edge: dict[str, I32], grid: I32) -> Mapping:
+    """Each weight lives once, with the tiles that use it sharing it evenly (poplibs charges weights - weights / sharers)."""
+    g, ci, ky, b, y, x, co = grid.shape
+    sharers = b * y * x
+    users = grid.transpose(0, 6, 1, 2, 3, 4, 5).reshape(g, co, ci, ky, 1, sharers)
+    shape = (s.groups, s.co, s.ci, s.kernel_height, s.kernel_width)
+    kernel = np.array([0, s.kernel_width], np.int32)
+    whole = Mapping(shape, (edge["g"], edge["co"], edge["ci"], edge["ky"], kernel), users[..., 0].copy())
+    return subdivide(whole, users, keep=0)
+
+
+def subdivide(coarse: Mapping, users: I32, keep: int) -> Mapping:
+    """Cuts every cell of `coarse` evenly for the tiles in `users` (cells..., k); the first `keep` axes stay whole."""
+    widths = tuple(int(np.diff(c).max()) for c in coarse.cuts)
+    factors = best_factors(widths, users.shape[-1], keep)
+    fine, places = [], []
+    for cut, factor in zip(coarse.cuts, factors, strict=True):
+        bounds, part = _refine(cut, factor)
+        fine.append(bounds)
+        places.append(part)
+    index = np.zeros((), np.int64)
+    cell = []
+    for axis, (piece, part) in enumerate(places):
+        reach = (1,) * axis + (-1,) + (1,) * (len(places) - axis - 1)
+        index = index * factors[axis] + part.reshape(reach)
+        cell.append(piece.reshape(reach))
+    return Mapping(coarse.shape, tuple(fine), users[(*cell, index)].astype(np.int32))
+
+
+def _refine(cut: I32, factor: int) -> tuple[I32, tuple[I64, I64]]:
+    """Every piece cut into `factor` parts: (boundaries, (piece, part) of each fine piece)."""
+    bounds, piece, part = [0], [], []
+    for i, (a, b) in enumerate(zip(cut[:-1].tolist(), cut[1:].tolist(), strict=True)):
+        inner = cuts(b - a, factor)[1:] + a
+        bounds += inner.tolist()
+        piece += [i] * len(inner)
+        part += range(len(inner))
+    return np.array(bounds, np.int32), (np.array(piece, np.int64), np.array(part, np.int64))
+
+
+@lru_cache(maxsize=4096)
+def best_factors(widths: tuple[int, ...], parts: int, keep: int) -> tuple[int, ...]:
+    """Split counts per axis, product at most `parts`, that make the largest piece smallest; later axes split first on ties."""
+    free = tuple(1 if a < keep else w for a, w in enumerate(widths))
+    options = candidates(free, parts).astype(np.int64)
+    pieces = -(-np.array(widths, np.int64) // options)
+    volume = pieces.prod(axis=1)
+    smallest = np.flatnonzero(volume == volume.min())
+    fewest = smallest[options[smallest].prod(axis=1).argmin()]
+    return tuple(int(f) for f in options[fewest])
+
+
+@lru_cache(maxsize=2048)
+def _staged(source: Mapping, members: int) -> Mapping:
+    depth = source.shape[0]
+    chunks = -(-depth // members)
+    tiles = source.tiles
+    order = np.arange(chunks)[:, None] * members + np.arange(members)
+    sizes = np.minimum(members, depth - np.arange(chunks) * members)
+    order = np.arange(chunks)[:, None] * members + np.arange(members) % sizes[:, None]
+    users = np.moveaxis(tiles[order], 1, -1)
+    coarse = Mapping(
+        (chunks, *source.shape[1:]),
+        (np.arange(chunks + 1, dtype=np.int32), *source.cuts[1:]),
+        np.ascontiguousarray(users[..., 0]),
+    )
+    return subdivide(coarse, users, keep=1)
+
+
+def reduce_map(source: Mapping, members: int) -> Mapping:
+    """Where sums of `members` neighbouring partials (first axis) go: each cell spread over the tiles that hold its partials."""
+    return _staged(source, members)
+
+
+@lru_cache(maxsize=4096)
+def _reduce_rows(target: Mapping, depth: int, members: int) -> tuple[Rows, Boxes]:
+    shares = target.shares()
+    lo, hi = shares.lo.copy(), shares.hi.copy()
+    lo[:, 0], hi[:, 0] = lo[:, 0] * members, np.minimum(depth, hi[:, 0] * members)
+    sizes = np.stack([shares.elements, _first_depth(lo, hi, shares.first)], axis=1).astype(np.int32)
+    return Rows(shares.tiles, sizes), Boxes(lo, hi, shares.first)
+
+
+def _first_depth(lo: I32, hi: I32, first: I32) -> I32:
+    return np.asarray((hi - lo)[first[:-1], 0])
+
+
+def reduce_rows(target: Mapping, depth: int, members: int) -> tuple[Rows, Boxes]:
+    """Vertices that sum `members` partials for every share of `target`: rows (elements, partials) and boxes of the partials."""
+    return _reduce_rows(target, depth, members)

@@ -1,0 +1,1 @@
+"""Functions of elements: unary, binary with broadcasting, select, clip."""

@@ -1,0 +1,1 @@
+"""Picking slices by index."""

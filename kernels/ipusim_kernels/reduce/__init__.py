@@ -1,0 +1,1 @@
+"""Reductions: sums of a convolution's partials, and reductions over axes."""

@@ -1,0 +1,98 @@
+"""Cycles of reduction vertices.
+
+Ideal: eight halves or four floats are accumulated per worker cycle.  Sources: poplibs lib/poplin/PerformanceEstimation.hpp (ReduceAdd of
+convolutions), lib/poplin/ConvReducePlan.cpp (stages), lib/popops/reduction/CycleEstimationFunctions.cpp (the others), at 7eac0f26.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from ipusim.jit import jit
+
+
+@jit
+def conv_reduce_add(elements: int, partials: int, half_out: bool, half_partials: bool) -> int:
+    """Tile cycles of poplin::ReduceAdd: `partials` arrays of `elements` summed."""
+    vector = 8 if half_partials else 4
+    rest = elements % vector
+    loops = elements // vector
+    while rest:
+        loops += rest & 1
+        rest >>= 1
+    cycles = 32
+    each = loops // 6
+    if loops % 6:
+        if elements % vector:
+            cycles += 2 * partials + (11 if half_partials else 13)
+        else:
+            each += 1
+    fixed = (8 if half_partials else 6) if half_out else (9 if half_partials else 7)
+    return 6 * (cycles + each * (3 * partials + fixed))
+
+
+@jit
+def conv_reduce_single_input(elements: int, partials: int, half_out: bool, half_partials: bool, fast: bool) -> int:
+    """Tile cycles of ReduceAdd with contiguous partials; `partials` leaves out the tile's own."""
+    vector = 8 if half_partials else 4
+    fixed = (9 if half_out else 10) if half_partials else (7 if half_out else 8)
+    each = (elements // vector + 5) // 6
+    return 33 + 6 * (20 + each * ((1 if fast else 2) * partials + fixed))
+
+
+@lru_cache(maxsize=1024)
+def conv_reduce_stages(depth: int) -> tuple[int, ...]:
+    """Partials left after each intermediate stage of a reduction of `depth`, e.g. 16 -> (4,), 125 -> (25, 5), 12 -> ().
+
+    One stage below 16, two below 125, three above; each intermediate depth is the integer next to depth^((s - 1) / s) that needs
+    fewer messages (quotient plus remainder; the lower one on a tie).
+    """
+    stages = 1 if depth < 16 else (2 if depth < 125 else 3)
+    left: list[int] = []
+    at = depth
+    for remaining in range(stages, 1, -1):
+        root = at ** ((remaining - 1) / remaining)
+        low = max(1, int(root + 1e-9))
+        options = sorted({low, low + 1}, key=lambda d: (_messages(at, d), d))
+        at = options[0]
+        left.append(at)
+    return tuple(left)
+
+
+def _messages(depth: int, to: int) -> int:
+    ratio, rest = divmod(depth, to)
+    return ratio + rest
+
+
+@jit
+def single_input_reduce(n: int, half_partials: bool, half_out: bool) -> int:
+    """Worker cycles of a reduction of n contiguous elements to one."""
+    vector = 8 if half_partials else 4
+    return 17 + 2 * n // vector + n % vector + (5 if half_out else 0)
+
+
+@jit
+def continuous_reduce(outputs: int, partials: int, half_partials: bool, update: bool) -> int:
+    """Worker cycles of ContinuousReduce: `outputs` rows of `partials` each."""
+    width = 4 if half_partials else 2
+    return 17 + outputs * (12 + partials // width) + 2 * (partials % 2) + (1 if update else 0)
+
+
+@jit
+def strided_reduce(
+    outputs: int, partials: int, stride: int, outer: int, half_partials: bool, half_out: bool, adds: bool, update: bool
+) -> int:
+    """Worker cycles of a strided reduction: `outputs` side by side, `partials` rows `stride` apart, `outer` repeats."""
+    width = 4 if half_partials else 2
+    group, other = stride, width
+    while other:
+        group, other = other, group % other
+    if half_partials:
+        if half_out:
+            post = 1 + ((9 if adds else 10) if update else 7)
+        else:
+            post = 1 + ((11 if update else 6) if adds else (10 if update else 7))
+    else:
+        out = (4 if update else 2) if half_out else (5 if update else 2)
+        post = (3 if adds else 2) + out
+    return 16 + (outputs + group - 1) // group * (3 + post + outer * (3 + (partials - 1)))

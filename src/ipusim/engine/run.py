@@ -1,0 +1,148 @@
+"""Walks a program superstep by superstep: `measure_time` for the cycles, `compute_values` for the results.
+
+Both look at the same vertex groups.  Values live once per variable as whole arrays; with `vertices=True` every vertex is called on its
+own boxes and its cycles are counted at that call, which is the slow and literal meaning of the program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ipusim.engine import compute, exchange, memory
+from ipusim.engine.exchange import Traffic
+from ipusim.engine.trace import StepTrace, Trace
+from ipusim.errors import InvalidProgram
+from ipusim.hw import cost
+from ipusim.hw.spec import ChipSpec
+from ipusim.program.graph import ComputeSet, Graph, VertexGroup
+from ipusim.program.liveness import lifetimes
+from ipusim.program.mapping import I64
+from ipusim.program.tensor import Tensor, Variable
+
+Array = NDArray[Any]
+Progress = Callable[[int, int], None]
+
+
+def measure_time(graph: Graph, results: Iterable[Tensor], chip: ChipSpec, program: str) -> Trace:
+    """Cycles and memory of a program on one IPU.  `program` is a hash that the trace carries."""
+    arrivals = [exchange.traffic(cs, chip.tiles) for cs in graph.compute_sets()]
+    steps = tuple(_step(cs, moved, chip) for cs, moved in zip(graph.compute_sets(), arrivals, strict=True))
+    found = memory.measure(graph, lifetimes(graph, results), arrivals=arrivals, chip=chip)
+    counts = {
+        "vertices": graph.vertices,
+        "edges": graph.edges,
+        "variables": len(graph.variables),
+        "compute sets": len(graph.steps),
+    }
+    return Trace(chip=chip, program=program, steps=steps, memory=found, counts=counts)
+
+
+def _step(compute_set: ComputeSet, moved: Traffic | None, chip: ChipSpec) -> StepTrace:
+    moved = moved or Traffic.none(chip.tiles)
+    return StepTrace(
+        name=compute_set.name,
+        op=compute_set.op,
+        compute=compute.compute_cycles(compute_set, chip),
+        copies=compute.copy_cycles(compute_set, chip),
+        sent=moved.sent,
+        received=moved.received,
+        shared=moved.shared,
+        exchange_cycles=cost.exchange_phase_cycles(moved.sent, moved.received, moved.shared, chip.exchange),
+        sync_cycles=cost.sync_cycles(chip.sync),
+        flops=compute.flops(compute_set),
+        vertices=sum(len(g.rows) for g in compute_set.groups),
+    )
+
+
+def initial_values(graph: Graph, given: dict[Variable, Array]) -> dict[Variable, Array]:
+    """Arrays of the variables that have a value before the program starts: inputs and weights."""
+    values = dict(given)
+    for variable in graph.variables:
+        if variable.initial is not None and variable not in values:
+            values[variable] = variable.initial.array()
+    return values
+
+
+def compute_values(
+    graph: Graph,
+    values: dict[Variable, Array],
+    chip: ChipSpec,
+    *,
+    vertices: bool = False,
+    progress: Progress | None = None,
+) -> list[I64]:
+    """Runs the program on `values`, adding an array for every variable it writes.
+
+    Returns: for `vertices=True`, per superstep the busy cycles of each tile, summed from the calls; else an empty list.
+    Arrays are freed after their last use.
+    """
+    cycles: list[I64] = []
+    last_use = _last_uses(graph)
+    keep = set(values)
+    for number, compute_set in enumerate(graph.compute_sets()):
+        if progress:
+            progress(number, len(graph.steps))
+        if vertices:
+            cycles.append(_each_vertex(compute_set, values, chip))
+        else:
+            for group in compute_set.groups:
+                _whole_group(group, values)
+        for variable in last_use.get(number, ()):
+            if variable not in keep:
+                values.pop(variable, None)
+    return cycles
+
+
+def _last_uses(graph: Graph) -> dict[int, list[Variable]]:
+    last: dict[Variable, int] = {}
+    for number, compute_set in enumerate(graph.compute_sets()):
+        for group in compute_set.groups:
+            tensors = [f.tensor for f in group.fields] + list(group.whole.tensors if group.whole else ())
+            for tensor in tensors:
+                for variable in tensor.variables():
+                    last[variable] = number
+    found: dict[int, list[Variable]] = {}
+    for variable, number in last.items():
+        if not variable.keep:
+            found.setdefault(number, []).append(variable)
+    return found
+
+
+def _array(tensor: Tensor, values: dict[Variable, Array]) -> Array:
+    for variable in tensor.variables():
+        if variable not in values:
+            values[variable] = np.empty(variable.shape, variable.dtype.numpy)
+    return tensor.read(values)
+
+
+def _whole_group(group: VertexGroup, values: dict[Variable, Array]) -> None:
+    if group.deferred:
+        return
+    if group.whole is not None:
+        group.whole.function(group.whole.attrs, [_array(t, values) for t in group.whole.tensors])
+        return
+    if group.codelet.batched is None:
+        raise InvalidProgram([f"codelet {group.codelet.name!r} has no batched form and its group no whole-op function"])
+    group.codelet.batched(group.attrs, [_array(f.tensor, values) for f in group.fields])
+
+
+def _each_vertex(compute_set: ComputeSet, values: dict[Variable, Array], chip: ChipSpec) -> I64:
+    """Calls every vertex on its own boxes.  Returns: busy cycles of each tile."""
+    measured: list[tuple[VertexGroup, I64]] = []
+    for group in compute_set.groups:
+        arrays = [_array(f.tensor, values) for f in group.fields]
+        cycles = np.zeros(len(group.rows), np.int64)
+        for row in range(len(group.rows)):
+            sizes = tuple(int(v) for v in group.rows.sizes[row])
+            boxes = [
+                [array[index] for index in field.boxes.of_vertex(row)]
+                for array, field in zip(arrays, group.fields, strict=True)
+            ]
+            group.codelet.compute(group.attrs, sizes, boxes)
+            cycles[row] = group.codelet.cycles(group.attrs, *sizes)
+        measured.append((group, cycles))
+    return compute.tile_cycles(measured, chip)

@@ -1,0 +1,244 @@
+"""Chips and systems as frozen, validated records.
+
+A specification is plain data: what-if machines are made by changing fields (`with_fields`), never by subclassing.  Nonsense is
+refused with the field's path, its value and the rule it breaks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from ipusim.errors import BadHardware, BadInput, UnknownName
+
+
+def _positive_int(owner: object, *names: str) -> None:
+    for name in names:
+        value = getattr(owner, name)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise BadHardware(f"{_section(owner)}{name} = {value!r}: must be a whole number")
+        if value < 1:
+            raise BadHardware(f"{_section(owner)}{name} = {value}: must be at least 1")
+
+
+def _not_negative_int(owner: object, *names: str) -> None:
+    for name in names:
+        value = getattr(owner, name)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise BadHardware(f"{_section(owner)}{name} = {value!r}: must be a whole number, zero or more")
+
+
+def _positive_float(owner: object, *names: str) -> None:
+    for name in names:
+        value = getattr(owner, name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+            raise BadHardware(f"{_section(owner)}{name} = {value!r}: must be a finite number above 0")
+
+
+def _section(owner: object) -> str:
+    return getattr(owner, "_section", "")
+
+
+class _Spec:
+    """What all records share: changing fields by dotted path."""
+
+    __slots__ = ()
+
+    def with_fields(self, changes: Mapping[str, Any]) -> Self:
+        """A copy with fields changed, e.g. {"tiles": 608, "exchange.bytes_per_cycle": 8}.
+
+        Raises UnknownName for a path that does not exist and BadHardware for a value that no machine could have.
+        """
+        own: dict[str, Any] = {}
+        nested: dict[str, dict[str, Any]] = {}
+        names = [f.name for f in dataclasses.fields(self)]  # type: ignore[arg-type]
+        for path, value in changes.items():
+            head, _, rest = path.partition(".")
+            if head not in names or (rest and not isinstance(getattr(self, head), _Spec)):
+                raise UnknownName("hardware field", path, self.paths())
+            if rest:
+                nested.setdefault(head, {})[rest] = value
+            elif isinstance(getattr(self, head), _Spec) and not isinstance(value, _Spec):
+                raise UnknownName("hardware field", path, self.paths())
+            else:
+                own[head] = value
+        own |= {head: getattr(self, head).with_fields(inner) for head, inner in nested.items()}
+        return dataclasses.replace(self, **own)  # type: ignore[type-var]
+
+    def paths(self) -> tuple[str, ...]:
+        """Dotted paths of all fields."""
+        out: list[str] = []
+        for f in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, f.name)
+            out += [f"{f.name}.{p}" for p in value.paths()] if isinstance(value, _Spec) else [f.name]
+        return tuple(out)
+
+    def get(self, path: str) -> Any:
+        """The value at a dotted path; raises UnknownName."""
+        if path not in self.paths():
+            raise UnknownName("hardware field", path, self.paths())
+        value: Any = self
+        for name in path.split("."):
+            value = getattr(value, name)
+        return value
+
+    def parse(self, path: str, text: str) -> Any:
+        """`text` as the type of the field at `path`.  Raises BadInput naming both."""
+        kind = type(self.get(path))
+        try:
+            if kind is bool:
+                return {"true": True, "false": False, "1": True, "0": False}[text.lower()]
+            if kind is int:
+                return int(float(text)) if float(text).is_integer() else float(text)
+            return kind(text)
+        except (KeyError, ValueError, OverflowError):
+            raise BadInput(f"{path}={text}: {text!r} is not a value of type {kind.__name__}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class TileSpec(_Spec):
+    """One tile: bytes of memory, worker contexts, and what its load/store path moves per cycle."""
+
+    memory_bytes: int
+    memory_element_bytes: int = 16384
+    workers: int = 6
+    data_path_bytes: int = 8
+    copy_bytes_per_cycle: int = 8
+
+    def __post_init__(self) -> None:
+        _positive_int(self, *(f.name for f in dataclasses.fields(self)))
+        if self.memory_bytes % self.memory_element_bytes:
+            raise BadHardware(
+                f"tile.memory_bytes = {self.memory_bytes}: must be a whole number of memory elements of "
+                f"{self.memory_element_bytes} bytes"
+            )
+
+    @property
+    def _section(self) -> str:
+        return "tile."
+
+
+@dataclass(frozen=True, slots=True)
+class AmpSpec(_Spec):
+    """The matrix unit of a tile: units working side by side and the weights each of them holds."""
+
+    units: int
+    half_load_elements: int = 4
+    float_load_elements: int = 2
+    half_weights_per_unit: int = 16
+    float_weights_per_unit: int = 8
+    weight_load_bytes: int = 8
+    half_macs_per_cycle: int = 32
+    float_macs_per_cycle: int = 8
+
+    def __post_init__(self) -> None:
+        _positive_int(self, *(f.name for f in dataclasses.fields(self)))
+        if self.units not in (8, 16):
+            raise BadHardware(f"amp.units = {self.units}: the vertex formulas know 8 and 16")
+        if self.weight_load_bytes not in (8, 16):
+            raise BadHardware(f"amp.weight_load_bytes = {self.weight_load_bytes}: must be 8 or 16")
+
+    @property
+    def _section(self) -> str:
+        return "amp."
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeSpec(_Spec):
+    """On-chip exchange: bytes per cycle and tile each way, and the cycles before the first word can land."""
+
+    bytes_per_cycle: int = 4
+    paired_receive: bool = True
+    lead_in_cycles: int = 110
+    latency_cycles: int = 65
+
+    def __post_init__(self) -> None:
+        _positive_int(self, "bytes_per_cycle")
+        _not_negative_int(self, "lead_in_cycles", "latency_cycles")
+        if not isinstance(self.paired_receive, bool):
+            raise BadHardware(f"exchange.paired_receive = {self.paired_receive!r}: must be true or false")
+
+    @property
+    def _section(self) -> str:
+        return "exchange."
+
+
+@dataclass(frozen=True, slots=True)
+class SyncSpec(_Spec):
+    """Barriers: cycles of the hardware barrier over all tiles of a chip."""
+
+    on_chip_cycles: int = 150
+
+    def __post_init__(self) -> None:
+        _not_negative_int(self, "on_chip_cycles")
+
+    @property
+    def _section(self) -> str:
+        return "sync."
+
+
+@dataclass(frozen=True, slots=True)
+class ChipSpec(_Spec):
+    """One IPU.  `generation` is "mk1" or "mk2" (some vertices differ); `clock_hz` is the nominal clock of the card."""
+
+    name: str
+    generation: str
+    tiles: int
+    clock_hz: float
+    tile: TileSpec
+    amp: AmpSpec
+    exchange: ExchangeSpec
+    sync: SyncSpec
+
+    def __post_init__(self) -> None:
+        _positive_int(self, "tiles")
+        _positive_float(self, "clock_hz")
+        if self.generation not in ("mk1", "mk2"):
+            raise BadHardware(f"generation = {self.generation!r}: must be 'mk1' or 'mk2'")
+        if self.amp.units == 16 and self.generation == "mk1":
+            raise BadHardware("amp.units = 16: a mk1 chip has 8; set generation to 'mk2' as well")
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory of all tiles."""
+        return self.tiles * self.tile.memory_bytes
+
+    @property
+    def peak_half_flops(self) -> float:
+        """Floating-point operations per second with half inputs, all matrix units busy."""
+        return 2.0 * self.tiles * self.amp.half_macs_per_cycle * self.clock_hz
+
+    @property
+    def peak_float_flops(self) -> float:
+        """The same with float32 inputs."""
+        return 2.0 * self.tiles * self.amp.float_macs_per_cycle * self.clock_hz
+
+
+@dataclass(frozen=True, slots=True)
+class SystemSpec(_Spec):
+    """Several equal IPUs under one host."""
+
+    name: str
+    chip: ChipSpec
+    ipus: int = 1
+    summary: str = ""
+
+    def __post_init__(self) -> None:
+        _positive_int(self, "ipus")
+
+    def parse_settings(self, settings: list[str]) -> SystemSpec:
+        """This system with settings like "chip.tiles=608" applied in order.
+
+        Raises BadInput for text without "=", UnknownName for an unknown field, BadHardware for a value no machine could have.
+        """
+        changes: dict[str, Any] = {}
+        for setting in settings:
+            path, equals, text = setting.partition("=")
+            if not equals:
+                raise BadInput(f"--set {setting}: must look like chip.tiles=608")
+            changes[path.strip()] = self.parse(path.strip(), text.strip())
+        return self.with_fields(changes) if changes else self
+

@@ -1,0 +1,241 @@
+"""Variables, and tensors as views on them.
+
+A variable owns elements and has a tile mapping.  A tensor is an expression over variables (reshape, transpose, slice, join,
+broadcast) that never holds data of its own: `read` applies it to the variables' arrays (numpy views wherever numpy can), and
+`mapping` applies it to the variables' mappings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Dict
+from collections.abc import Sequence
+from math import prod
+from typing import Any, Protocol, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ipusim.dtype import DType
+from ipusim.errors import BadInput, InvalidProgram
+from ipusim.program import mapping as maps
+from ipusim.program.mapping import Mapping, Shape
+
+Array = NDArray[Any]
+
+
+class Initial(Protocol):
+    """A value known before the program runs; made when it is first needed."""
+
+    def array(self) -> Array:
+        """The value."""
+        ...
+
+
+@final
+class Variable:
+    """Named storage of a shape and an element type, placed on tiles.
+
+    `initial` is its value when the program is loaded (weights), `always_live` keeps it in memory for the whole program;
+    `channels` is the number of neighbours along `channel_axis` that are stored together (1: plain row-major), which decides
+    whether a consumer has to rearrange it; `keep` holds its array after the last use (results).
+    """
+
+    __slots__ = ("always_live", "channel_axis", "channels", "dtype", "initial", "keep", "mapping", "name", "shape")
+
+    def __init__(
+        self,
+        name: str,
+        shape: Shape,
+        dtype: DType,
+        *,
+        mapping: Mapping | None = None,
+        initial: Initial | None = None,
+        always_live: bool = False,
+        channels: int = 1,
+        channel_axis: int = -1,
+    ) -> None:
+        self.name, self.shape, self.dtype = name, shape, dtype
+        self.mapping, self.initial, self.always_live, self.channels = mapping, initial, always_live, channels
+        self.channel_axis, self.keep = channel_axis, False
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
+
+    def __repr__(self) -> str:
+        return f"Variable({self.name!r}, {self.shape}, {self.dtype})"
+
+
+@final
+class Tensor:
+    """A view: one step (`kind`, `args`) applied to `sources`; kind "variable" is the leaf."""
+
+    __slots__ = ("_mapping", "args", "dtype", "kind", "shape", "sources", "variable")
+
+    def __init__(
+        self, kind: str, shape: Shape, dtype: DType, sources: tuple[Tensor, ...], args: Any, variable: Variable | None = None
+    ) -> None:
+        self.kind, self.shape, self.dtype, self.sources, self.args, self.variable = kind, shape, dtype, sources, args, variable
+        self._mapping: Mapping | None = None
+
+    @staticmethod
+    def of(variable: Variable) -> Tensor:
+        """The whole of a variable."""
+        return Tensor("variable", variable.shape, variable.dtype, (), None, variable)
+
+    # -- views ---------------------------------------------------------------------------------------------------------
+
+    def reshape(self, shape: Sequence[int]) -> Tensor:
+        """Row-major view under another shape."""
+        new = tuple(int(n) for n in shape)
+        if new == self.shape:
+            return self
+        if prod(new) != prod(self.shape):
+            raise BadInput(f"{self.label}: cannot view shape {self.shape} as {new}")
+        if self.kind == "reshape":
+            return self.sources[0].reshape(new)
+        return Tensor("reshape", new, self.dtype, (self,), new)
+
+    def transpose(self, axes: Sequence[int]) -> Tensor:
+        """Axes reordered."""
+        order = tuple(int(a) for a in axes)
+        if sorted(order) != list(range(len(self.shape))):
+            raise BadInput(f"{self.label}: {order} is not an order of the {len(self.shape)} axes")
+        if order == tuple(range(len(order))):
+            return self
+        if self.kind == "permute":
+            return self.sources[0].transpose([self.args[a] for a in order])
+        return Tensor("permute", tuple(self.shape[a] for a in order), self.dtype, (self,), order)
+
+    def slice(self, axis: int, start: int, stop: int) -> Tensor:
+        """Elements start..stop of an axis.  Raises BadInput outside the axis."""
+        if not 0 <= start <= stop <= self.shape[axis]:
+            raise BadInput(f"{self.label}: slice {start}:{stop} of axis {axis}, which has {self.shape[axis]} elements")
+        if (start, stop) == (0, self.shape[axis]):
+            return self
+        shape = (*self.shape[:axis], stop - start, *self.shape[axis + 1 :])
+        return Tensor("slice", shape, self.dtype, (self,), (axis, start, stop))
+
+    def stride(self, axis: int, start: int, count: int, step: int) -> Tensor:
+        """`count` elements of an axis from `start` by `step` (negative steps reverse)."""
+        shape = (*self.shape[:axis], count, *self.shape[axis + 1 :])
+        return Tensor("stride", shape, self.dtype, (self,), (axis, start, count, step))
+
+    def broadcast_to(self, shape: Sequence[int]) -> Tensor:
+        """Axes of size one repeated, leading axes added, as numpy does."""
+        new = tuple(int(n) for n in shape)
+        return self if new == self.shape else Tensor("broadcast", new, self.dtype, (self,), new)
+
+    @staticmethod
+    def concat(parts: Sequence[Tensor], axis: int) -> Tensor:
+        """Tensors joined along an axis; their data stays where it is."""
+        if len(parts) == 1:
+            return parts[0]
+        shape = (*parts[0].shape[:axis], sum(p.shape[axis] for p in parts), *parts[0].shape[axis + 1 :])
+        return Tensor("concat", shape, parts[0].dtype, tuple(parts), axis)
+
+    # -- meaning -------------------------------------------------------------------------------------------------------
+
+    @property
+    def label(self) -> str:
+        """Name of the variable behind the view, for messages."""
+        return self.variable.name if self.variable else self.sources[0].label
+
+    def variables(self) -> tuple[Variable, ...]:
+        """The variables it looks at, each once, in order."""
+        if self.variable is not None:
+            return (self.variable,)
+        return tuple(dict.fromkeys(v for s in self.sources for v in s.variables()))
+
+    @property
+    def mapping(self) -> Mapping:
+        """Tile mapping of the view.  Raises InvalidProgram where a variable has none."""
+        if self._mapping is None:
+            self._mapping = self._map()
+        return self._mapping
+
+    def _map(self) -> Mapping:
+        if self.variable is not None:
+            if self.variable.mapping is None:
+                raise InvalidProgram([f"variable {self.variable.name!r} {self.shape} has no tile mapping"])
+            return self.variable.mapping
+        base = self.sources[0].mapping
+        match self.kind:
+            case "reshape":
+                return base.reshape(self.args)
+            case "permute":
+                return base.permute(self.args)
+            case "slice":
+                return base.slice(*self.args)
+            case "stride":
+                axis, start, count, step = self.args
+                return base.take(axis, range(start, start + count * step, step))
+            case "broadcast":
+                return base.broadcast_to(self.args)
+            case _:
+                key = ("concat", self.args, *(id(s.mapping) for s in self.sources[1:]))
+                parts = [s.mapping for s in self.sources]
+                return base.memo(key, lambda: maps.concat(parts, self.args))
+
+    def read(self, values: Dict[Variable, Array]) -> Array:
+        """The elements: a numpy view of the variable's array unless the view joins variables."""
+        if self.variable is not None:
+            return values[self.variable]
+        if self.kind == "concat":
+            return np.concatenate([s.read(values) for s in self.sources], axis=self.args)
+        return self._apply(self.sources[0].read(values))
+
+    def _apply(self, base: Array) -> Array:
+        match self.kind:
+            case "reshape":
+                return base.reshape(self.args)
+            case "permute":
+                return base.transpose(self.args)
+            case "slice":
+                axis, start, stop = self.args
+                return base[(slice(None),) * axis + (slice(start, stop),)]
+            case "stride":
+                axis, start, count, step = self.args
+                stop = start + count * step
+                index = slice(start, stop if stop >= 0 else None, step)
+                return base[(slice(None),) * axis + (index,)]
+            case _:
+                return np.broadcast_to(base, self.args)
+
+    # -- storage form --------------------------------------------------------------------------------------------------
+
+    def chain(self) -> tuple[Variable, tuple[tuple[str, Any], ...]] | None:
+        """(variable, reshape and transpose steps from it to here), or None if the view does anything else."""
+        steps: list[tuple[str, Any]] = []
+        at = self
+        while at.variable is None:
+            if at.kind not in ("reshape", "permute"):
+                return None
+            steps.append((at.kind, at.args))
+            at = at.sources[0]
+        return at.variable, tuple(reversed(steps))
+
+    def rebase(self, variable: Variable) -> Tensor:
+        """The same reshapes and transposes on another variable of the base variable's shape."""
+        found = self.chain()
+        if found is None:
+            raise BadInput(f"{self.label}: a slice or a join has no single base variable")
+        out = Tensor.of(variable)
+        for kind, args in found[1]:
+            out = out.reshape(args) if kind == "reshape" else out.transpose(args)
+        return out
+
+    def as_base_of(self, other: Tensor) -> Tensor:
+        """This tensor, of `other`'s shape, seen in the storage shape of `other`'s base variable: `other`'s steps undone."""
+        found = other.chain()
+        if found is None:
+            raise BadInput(f"{other.label}: a slice or a join has no single base variable")
+        shapes, at = [], other
+        while at.variable is None:
+            shapes.append(at.sources[0].shape)
+            at = at.sources[0]
+        out = self
+        for (kind, args), shape in zip(reversed(found[1]), shapes, strict=True):
+            out = out.reshape(shape) if kind == "reshape" else out.transpose(np.argsort(args).tolist())
+        return out

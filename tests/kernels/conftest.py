@@ -1,0 +1,6 @@
+"""Lets the golden tables of this folder be imported by name."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))

@@ -1,0 +1,51 @@
+"""Golden counts of pooling, slicing and reduction vertices, by name of the vertex: parameters -> cycles."""
+
+from ipusim_kernels.gather import cycles as gather
+from ipusim_kernels.pool import cycles as pool
+from ipusim_kernels.reduce import cycles as reduce
+
+
+def max_pooling(p, chip):
+    vectors, groups = int(p["chansPerGroupD"]), int(p["chanGroups"])
+    items = [int(p["elemsMinus1PerItem"]) + 1] * int(p["workItemsPerRow"])
+    workers = [
+        pool.pool_worker(
+            int(rows), items, share=pool.init_share(int(p["initInfo"]), vectors), groups=groups, vectors=vectors, maximum=True,
+            unpack_list=int(p["unpackWorkList"]),
+        )
+        for rows in p["rowsPerWorker"].split("+")
+    ]  # fmt: skip
+    return pool.pool_total(max(workers))
+
+
+def dynamic_slice(p, chip):
+    return gather.dynamic_slice_1d(int(p["regionSize"]), int(p["numSubElements"]), p["type"] == "half", chip == "mk1")
+
+
+def multi_slice(p, chip):
+    return gather.multi_slice(int(p["numOffsets"]), int(p["regionSize"]), chip == "mk1")
+
+
+def strided(p, chip):
+    return reduce.strided_reduce(
+        int(p["numOutputs"]), int(p["numPartials"]), int(p["stride"]), int(p["outerStrides"]), p["partials"] == "half",
+        p["out"] == "half", p["op"] in ("add", "square-add", "squareadd"), p["update"] == "1",
+    )  # fmt: skip
+
+
+def single_input(p, chip):
+    return reduce.single_input_reduce(int(p["n"]), p["partials"] == "half", p["out"] == "half")
+
+
+def continuous(p, chip):
+    return reduce.continuous_reduce(int(p["numOutputs"]), int(p["numPartials"]), p["partials"] == "half", False)
+
+
+BUILT = {
+    "popnn::MaxPooling": max_pooling,
+    "popops::DynamicSlice1D": dynamic_slice,
+    "popops::MultiSlice": multi_slice,
+    "popops::Reduce(STRIDED_REDUCE)": strided,
+    "popops::Reduce(SCALAR_OUTPUT_SINGLE_INPUT)": single_input,
+    "popops::ContinuousReduce": continuous,
+}
