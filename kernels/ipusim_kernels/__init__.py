@@ -1,0 +1,47 @@
+"""The kernels of ipusim: codelets with their cycles, and how each op is lowered to them.
+
+`rules()` is what the entry-point group `ipusim.kernels` asks a kernel package for: a dict from op type to lowering rule.
+"""
+
+from __future__ import annotations
+
+from ipusim.lower.rules import Rule
+from ipusim.workload.ops import Op
+
+
+def rules() -> dict[type[Op], Rule]:
+    """Lowering rules by op type (kernels are imported here, not before)."""
+    from ipusim.workload import ops, ops_shape
+    from ipusim_kernels import norm, views
+    from ipusim_kernels.cast import codelets as cast
+    from ipusim_kernels.conv import rule as conv
+    from ipusim_kernels.elementwise import rule as elementwise
+    from ipusim_kernels.gather import rule as gather
+    from ipusim_kernels.pool import rule as pool
+    from ipusim_kernels.reduce import rule as reduce
+
+    return {
+        ops.Conv: conv.lower_conv,
+        ops.MatMul: conv.lower_matmul,
+        ops.Unary: elementwise.lower_unary,
+        ops.Binary: elementwise.lower_binary,
+        ops.Select: elementwise.lower_select,
+        ops.Clip: elementwise.lower_clip,
+        ops.Reduce: reduce.lower_reduce,
+        ops.ArgReduce: reduce.lower_arg_reduce,
+        ops.Pool: pool.lower_pool,
+        ops.BatchNorm: norm.lower_batch_norm,
+        ops.LayerNorm: norm.lower_layer_norm,
+        ops.GroupNorm: norm.lower_group_norm,
+        ops.LRN: norm.lower_lrn,
+        ops.Softmax: norm.lower_softmax,
+        ops_shape.Gather: gather.lower_gather,
+        ops_shape.Cast: cast.lower_cast,
+        ops_shape.Reshape: views.lower_reshape,
+        ops_shape.Transpose: views.lower_transpose,
+        ops_shape.Concat: views.lower_concat,
+        ops_shape.Slice: views.lower_slice,
+        ops_shape.Pad: views.lower_pad,
+        ops_shape.Split: views.lower_split,
+        ops_shape.Expand: views.lower_expand,
+    }

@@ -7,14 +7,12 @@ from ipusim_kernels.reduce import cycles as reduce
 
 def max_pooling(p, chip):
     vectors, groups = int(p["chansPerGroupD"]), int(p["chanGroups"])
-    items = [int(p["elemsMinus1PerItem"]) + 1] * int(p["workItemsPerRow"])
+    taps, outputs = int(p["workItemsPerRow"]), int(p["elemsMinus1PerItem"]) + 1
+    share, unpack = pool.init_share(int(p["initInfo"]), vectors), int(p["unpackWorkList"])
     workers = [
-        pool.pool_worker(
-            int(rows), items, share=pool.init_share(int(p["initInfo"]), vectors), groups=groups, vectors=vectors, maximum=True,
-            unpack_list=int(p["unpackWorkList"]),
-        )
+        pool.pool_worker(int(rows), taps, outputs, share, groups, vectors, True, unpack)
         for rows in p["rowsPerWorker"].split("+")
-    ]  # fmt: skip
+    ]
     return pool.pool_total(max(workers))
 
 

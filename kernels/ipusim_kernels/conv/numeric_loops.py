@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ipusim.jit import float_to_half, half_to_float, jit
-from ipusim_kernels.conv.numeric_lanes import move
+from ipusim_kernels.conv.numeric_lanes import move, turn
 from ipusim_kernels.conv.numeric_tile import F32, I32, LANES, ROWS, VECTORS, fma_tile
 
 HALF_ROWS = ROWS // 2
@@ -46,17 +46,22 @@ class Box(NamedTuple):
 
 
 class Window(NamedTuple):
-    """Where results look: field size and channels per group, strides, padding before, and the shape of a staged plane."""
+    """Where results look: the field, its strides and padding before, and the distances within a staged plane.
 
+    A plane has `rows` per image and `columns` per row; `tail` zeros follow the last plane.  `pointwise` says that each position
+    sees itself only, that there is one row, and that shares may begin at any column.
+    """
+
+    pointwise: bool
     channels: int
     height: int
     width: int
     stride_y: int
     stride_x: int
     pad_y: int
-    pad_x: int
     rows: int
     columns: int
+    tail: int
 
 
 class Scratch(NamedTuple):
@@ -70,15 +75,33 @@ class Scratch(NamedTuple):
 
 
 @jit
-def move_row(target: Flat, place: int, target_step: int, source: Flat, start: int, source_step: int, count: int) -> None:
-    """Copies and converts `count` elements; neighbours go by whole vectors, of which the last two may overlap."""
-    if target_step == 1 and source_step == 1 and count >= LANES:
+def move_row(target: Flat, place: int, source: Flat, start: int, count: int) -> None:
+    """Copies and converts neighbours, by whole vectors of which the last two may overlap."""
+    if count >= LANES:
         for i in range(0, count - LANES, LANES):
             move(LANES, target, place + i, source, start + i)
         move(LANES, target, place + count - LANES, source, start + count - LANES)
     else:
         for i in range(count):
-            move(1, target, place + i * target_step, source, start + i * source_step)
+            move(1, target, place + i, source, start + i)
+
+
+@jit
+def move_steps(target: Flat, place: int, target_step: int, source: Flat, start: int, step: int, count: int) -> None:
+    """Copies and converts elements that are not neighbours."""
+    for i in range(count):
+        move(1, target, place + i * target_step, source, start + i * step)
+
+
+@jit
+def move_over(target: F32, place: int, source: F32, start: int, step: int, count: int) -> None:
+    """Copies every `step`-th element; writes whole vectors, so what follows the row in `target` is to be written afterwards."""
+    if step == 1:
+        for i in range(0, count, LANES):
+            move(LANES, target, place + i, source, start + i)
+    else:
+        for i in range(count):
+            target[np.uint64(place + i)] = source[np.uint64(start + i * step)]
 
 
 @jit
@@ -89,72 +112,96 @@ def clear_row(target: F32, place: int, count: int) -> None:
 
 
 @jit
-def load_rows(line: F32, x: Flat, start: int, steps: tuple[int, int], rows: int, width: int) -> None:
+def load_rows(line: F32, place: int, x: Flat, start: int, at_y: int, at_x: int, rows: int, width: int) -> None:
     """Rows of the field one after the other, float32."""
-    at_y, at_x = steps
-    if at_y == width * at_x:
-        move_row(line, 0, 1, x, start, at_x, rows * width)
+    if at_x == 1 and at_y == width:
+        move_row(line, place, x, start, rows * width)
     else:
         for row in range(rows):
-            move_row(line, row * width, 1, x, start + row * at_y, at_x, width)
-
-
-@jit
-def stage_channel(
-    line: F32, base: int, window: Window, phases: NDArray[np.int64], box: Box, image: int, planes: F32, place: int
-) -> None:
-    """All phases of one channel of one image, zero outside the field; `line` holds its rows from `base` on."""
-    rows, columns, step = window.rows, window.columns, window.stride_x
-    for phase in range(phases.shape[0]):
-        first = box.x0 * step + phases[phase, 1] - window.pad_x
-        lo = min(columns, max(0, -(first // step)))
-        hi = max(lo, min(columns, (window.width - 1 - first) // step + 1))
-        y = box.y0 * window.stride_y + phases[phase, 0] - window.pad_y
-        at = place + (phase * (box.n1 - box.n0) + image) * rows * columns
-        for _ in range(rows):
-            if 0 <= y < window.height:
-                clear_row(planes, at, lo)
-                move_row(planes, at + lo, 1, line, (y - base) * window.width + first + lo * step, step, hi - lo)
-                clear_row(planes, at + hi, columns - hi)
+            if at_x == 1:
+                move_row(line, place, x, start + row * at_y, width)
             else:
-                clear_row(planes, at, columns)
-            at += columns
-            y += window.stride_y
+                move_steps(line, place, 1, x, start + row * at_y, at_x, width)
+            place += width
 
 
 @jit
-def stage_field(
+def spread_rows(
+    planes: F32, place: int, line: F32, start: int, window: Window, phase: NDArray[np.int64], y: int
+) -> int:
+    """One plane of one image from field row `y` on, zero outside the field, whose row zero would lie at `start` in `line`.
+
+    `phase`: remainder of the row, zeros before a row, end of its data, field column of its first element.  Returns: the end.
+    """
+    lo, hi, first = phase[1], phase[2], phase[3]
+    y += phase[0]
+    for _ in range(window.rows):
+        if 0 <= y < window.height:
+            clear_row(planes, place, lo)
+            move_over(planes, place + lo, line, start + y * window.width + first, window.stride_x, hi - lo)
+            clear_row(planes, place + hi, window.columns - hi)
+        else:
+            clear_row(planes, place, window.columns)
+        place += window.columns
+        y += window.stride_y
+    return place
+
+
+@jit
+def stage_planes(
     x: Flat, layout: Strides5, window: Window, phases: NDArray[np.int64], box: Box, group: int, line: F32, planes: F32
 ) -> None:
     """The planes of one group: (channel, phase, image, row, column), float32."""
     at_n, at_g, at_c, at_y, at_x = layout
-    images = box.n1 - box.n0
-    size = images * window.rows * window.columns
-    y0 = max(0, box.y0 * window.stride_y - window.pad_y)
-    y1 = min(window.height, box.y0 * window.stride_y + window.rows * window.stride_y - window.pad_y)
-    plain = phases.shape[0] == window.rows == window.stride_x == 1 and window.pad_x == window.pad_y == 0
+    images, rows = box.n1 - box.n0, window.rows
+    y = box.y0 * window.stride_y - window.pad_y
+    base, end = max(0, y), min(window.height, y + rows * window.stride_y)
+    loaded = (end - base) * window.width
+    place = 0
     for c in range(window.channels):
         for n in range(images):
-            start = (box.n0 + n) * at_n + group * at_g + c * at_c
-            if plain and box.y0 == 0 and box.x0 + window.columns <= window.width:
-                place = (c * images + n) * window.columns
-                move_row(planes, place, 1, x, start + box.x0 * at_x, at_x, window.columns)
-            else:
-                load_rows(line, x, start + y0 * at_y, (at_y, at_x), y1 - y0, window.width)
-                stage_channel(line, y0, window, phases, box, n, planes, c * phases.shape[0] * size)
+            start = (box.n0 + n) * at_n + group * at_g + c * at_c + base * at_y
+            load_rows(line, n * loaded, x, start, at_y, at_x, end - base, window.width)
+        for phase in range(phases.shape[0]):
+            for n in range(images):
+                first = n * loaded - base * window.width
+                place = spread_rows(planes, place, line, first, window, phases[phase], y)
+    clear_row(planes, place, window.tail)
 
 
 @jit
-def stage_weights(w: Flat, start: int, layout: Strides3, rows: int, count: int, weights: F32, length: int) -> None:
-    """Rows of weights, `count` taps each, `length` elements apart."""
-    _, at_o, at_k = layout
-    if at_k == 1:
-        for i in range(rows):
-            move_row(weights, i * length, 1, w, start + i * at_o, 1, count)
-    else:
-        for k in range(count):
-            for i in range(rows):
-                move(1, weights, i * length + k, w, start + i * at_o + k * at_k)
+def stage_positions(x: Flat, layout: Strides5, window: Window, box: Box, group: int, planes: F32) -> None:
+    """The same without a window: (channel, image, column), transposed by squares where channels are neighbours."""
+    at_n, at_g, at_c, _, at_x = layout
+    columns, channels, images = box.x1 - box.x0, window.channels, box.n1 - box.n0
+    size = images * window.columns
+    for n in range(images):
+        start = (box.n0 + n) * at_n + group * at_g + box.x0 * at_x
+        first = n * window.columns
+        if at_x == 1:
+            for c in range(channels):
+                move_row(planes, first + c * size, x, start + c * at_c, columns)
+        elif at_c == 1:
+            turn_all(planes, first, size, x, start, at_x, channels, columns)
+        else:
+            for c in range(channels):
+                move_steps(planes, first + c * size, 1, x, start + c * at_c, at_x, columns)
+
+
+@jit
+def turn_all(planes: F32, place: int, down: int, x: Flat, start: int, along: int, rows: int, columns: int) -> None:
+    """planes[place + i * down + j] = x[start + j * along + i], by squares and then by elements."""
+    whole = rows // LANES * LANES
+    square = columns // LANES * LANES
+    for i in range(0, whole, LANES):
+        for j in range(0, square, LANES):
+            turn(LANES, planes, place + i * down + j, down, x, start + j * along + i, along)
+        for j in range(square, columns):
+            for k in range(i, i + LANES):
+                move(1, planes, place + k * down + j, x, start + j * along + k)
+    for i in range(whole, rows):
+        for j in range(columns):
+            move(1, planes, place + i * down + j, x, start + j * along + i)
 
 
 @jit
@@ -198,13 +245,13 @@ def sweep(
 
 
 @jit
-def round_to_half(partials: F32, sums: F32, first: bool) -> None:
+def round_to_half(partials: F32, sums: F32, count: int, first: bool) -> None:
     """Rounds the sums of a piece to half and adds them in half to the running sums, both kept as float32."""
     if first:
-        for i in range(sums.shape[0]):
+        for i in range(count):
             sums[i] = half_to_float(float_to_half(partials[i]))
     else:
-        for i in range(sums.shape[0]):
+        for i in range(count):
             part = half_to_float(float_to_half(partials[i]))
             sums[i] = half_to_float(float_to_half(np.float32(sums[i] + part)))
 
@@ -219,15 +266,37 @@ def write_channel(
     for n in range(box.n1 - box.n0):
         first = place + n * window.rows * window.columns
         row = start + (box.n0 + n) * at_n + box.y0 * at_y + box.x0 * at_x
-        if at_y == width * at_x and window.columns > width:
+        if at_x == 1 and (height == 1 or at_y == width == window.columns):
+            move_row(out, row, sums, first, height * width)
+        elif at_x == 1 and at_y == width:
             for y in range(height):
-                move_row(line, y * width, 1, sums, first + y * window.columns, 1, width)
-            move_row(out, row, at_x, line, 0, 1, height * width)
-        elif at_y == width * at_x:
-            move_row(out, row, at_x, sums, first, 1, height * width)
+                move_over(line, y * width, sums, first + y * window.columns, 1, width)
+            move_row(out, row, line, 0, height * width)
         else:
             for y in range(height):
-                move_row(out, row + y * at_y, at_x, sums, first + y * window.columns, 1, width)
+                move_steps(out, row + y * at_y, at_x, sums, first + y * window.columns, 1, width)
+
+
+@jit
+def compute_rows(
+    weights: F32,
+    planes: F32,
+    taps: tuple[I32, I32],
+    ends: NDArray[np.int64],
+    half_partials: bool,
+    sums: F32,
+    partials: F32,
+    rows: int,
+    width: int,
+) -> None:
+    """Sums of a few out channels over all pieces; `ends` holds the first tap of each piece and the end of the last."""
+    length = weights.shape[0] // ROWS
+    made = partials if half_partials else sums
+    for piece in range(ends.shape[0] - 1):
+        span = (ends[piece], ends[piece + 1])
+        sweep(rows, weights, length, planes, taps, span, made, width, piece > 0 and not half_partials)
+        if half_partials:
+            round_to_half(partials, sums, rows * width, piece == 0)
 
 
 @jit
@@ -242,7 +311,7 @@ def compute_box(
     box: Box,
     scratch: Scratch,
 ) -> None:
-    """All results of one share; `ends` holds the first tap of each piece and the end of the last."""
+    """All results of one share; the weights of an out channel are neighbours in the order of the kernel."""
     x, w, out = arrays
     at_x, at_w, at_out = layouts
     planes, weights, sums, partials, line = scratch
@@ -250,20 +319,18 @@ def compute_box(
     columns = ((box.n1 - box.n0 - 1) * window.rows + box.y1 - box.y0 - 1) * window.columns + box.x1 - box.x0
     width = (columns + LANES - 1) // LANES * LANES
     for group in range(box.g0, box.g1):
-        stage_field(x, at_x, window, phases, box, group, line, planes)
+        if window.pointwise:
+            stage_positions(x, at_x, window, box, group, planes)
+        else:
+            stage_planes(x, at_x, window, phases, box, group, line, planes)
         o = box.o0
         while o < box.o1:
             left = box.o1 - o
             rows = ROWS if left > HALF_ROWS else (HALF_ROWS if left > 1 else 1)
             used = min(rows, left)
-            stage_weights(w, group * at_w[0] + o * at_w[1], at_w, used, taps[0].shape[0], weights, length)
-            for piece in range(ends.shape[0] - 1):
-                span = (ends[piece], ends[piece + 1])
-                if half_partials:
-                    sweep(rows, weights, length, planes, taps, span, partials, width, False)
-                    round_to_half(partials[: used * width], sums[: used * width], piece == 0)
-                else:
-                    sweep(rows, weights, length, planes, taps, span, sums, width, piece > 0)
+            for i in range(used):
+                move_row(weights, i * length, w, group * at_w[0] + (o + i) * at_w[1], taps[0].shape[0])
+            compute_rows(weights, planes, taps, ends, half_partials, sums, partials, rows, width)
             for i in range(used):
                 start = group * at_out[1] + (o + i) * at_out[2]
                 write_channel(out, start, at_out, window, box, sums, i * width, line)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ipusim.errors import BadInput
 from ipusim.units import ceil_div
 from ipusim_kernels.conv.numeric_loops import Box, Window
-from ipusim_kernels.conv.numeric_tile import I32, LANES, ROWS, VECTORS
+from ipusim_kernels.conv.numeric_tile import I32, LANES, ROWS
 
 PLANE_FLOATS = 160 * 1024
 SUM_COLUMNS = 1024
@@ -43,6 +43,11 @@ class Shape:
     dilation: Pair
     pad: Pair
 
+    @property
+    def pointwise(self) -> bool:
+        """A 1x1 kernel over one row that reads each position once."""
+        return self.field == self.out and self.out[0] == 1 and self.kernel == self.stride == (1, 1) and self.pad == (0, 0)
+
     def in_one_row(self) -> Shape:
         """The same convolution with rows joined, which a 1x1 kernel that reads each position once allows."""
         positions = self.out[0] * self.out[1]
@@ -54,7 +59,8 @@ class Shape:
 class Plan:
     """Shares and tables of one convolution.
 
-    `phases` (phases, 2): remainders of row and column; `taps`: places in the weights and in the planes, in order of
+    `phases` (phases, 4): remainder of the row, zeros before a row of a plane, end of its data, field column of its first
+    element; `taps`: places in the weights and in the planes, in order of
     accumulation; `ends`: first tap of each piece and the end of the last; sizes of the scratch arrays in float32.
     """
 
@@ -73,23 +79,28 @@ class Plan:
 def plan(shape: Shape, pieces: Pieces, threads: int) -> Plan:
     """Shares of a convolution and what they need; raises `BadInput` if the pieces are not the whole reduction."""
     order, ends = _order(shape, pieces)
-    tap_phase, distance, phases, reach = _taps(shape)
-    share = _share(shape, len(phases), reach)
-    images, rows, columns = share[0], share[1] + reach[0], share[2] + reach[1]
-    plane = images * rows * columns
+    views = [_views(shape, axis) for axis in (0, 1)]
+    share = _share(shape, len(views[0].phases) * len(views[1].phases), (views[0].reach, views[1].reach))
+    images, height, width = share
+    rows = height + views[0].reach - (views[0].shared if images > 1 else 0)
+    columns = width + views[1].reach - views[1].shared
+    tail = (views[0].shared * columns if images > 1 else 0) + views[1].shared
+    phases, places = _tables(shape, views, images * rows * columns, columns)
     channel, tap = np.divmod(order, shape.kernel[0] * shape.kernel[1])
-    places = (channel * len(phases) + tap_phase[tap]) * plane + distance[0][tap] * columns + distance[1][tap]
-    width = ceil_div(((images - 1) * rows + share[1] - 1) * columns + share[2], LANES) * LANES
+    channel_size = len(phases) * images * rows * columns
+    sums = ceil_div(((images - 1) * rows + height - 1) * columns + width, LANES) * LANES
     return Plan(
-        window=Window(shape.channels, *shape.field, *shape.stride, *shape.pad, rows, columns),
+        window=Window(
+            shape.pointwise, shape.channels, *shape.field, *shape.stride, shape.pad[0], rows, columns, tail
+        ),
         phases=phases,
-        taps=(order.astype(np.int32), places.astype(np.int32)),
+        taps=(order.astype(np.int32), (channel * channel_size + places[tap]).astype(np.int32)),
         ends=ends,
         boxes=tuple(_boxes(shape, share, threads)),
-        plane_floats=shape.channels * len(phases) * plane + LANES,
+        plane_floats=shape.channels * channel_size + tail + LANES,
         weight_floats=ROWS * ((len(order) // 16 | 1) + 2) * 16,
-        sum_floats=ROWS * width + LANES,
-        line_floats=max(shape.stride[0] * rows * shape.field[1], share[1] * share[2]) + LANES,
+        sum_floats=ROWS * sums + LANES,
+        line_floats=max(images * shape.stride[0] * rows * shape.field[1], height * width) + LANES,
     )
 
 
@@ -106,23 +117,52 @@ def _order(shape: Shape, pieces: Pieces) -> tuple[NDArray[np.int64], NDArray[np.
     return order, np.cumsum([0, *(len(p) for p in parts)])
 
 
-def _taps(shape: Shape) -> tuple[NDArray[np.int64], list[NDArray[np.int64]], NDArray[np.int64], Pair]:
-    """(phase of each kernel position, its distance in rows and columns of a plane, the phases, largest distances)."""
-    ky, kx = (np.arange(k) * d for k, d in zip(shape.kernel, shape.dilation, strict=True))
-    (qy, ry), (qx, rx) = np.divmod(ky, shape.stride[0]), np.divmod(kx, shape.stride[1])
-    both = np.stack([np.repeat(ry, len(kx)), np.tile(rx, len(ky))], axis=1)
-    phases, tap_phase = np.unique(both, axis=0, return_inverse=True)
-    distance = [np.repeat(qy, len(kx)), np.tile(qx, len(ky))]
-    return tap_phase.ravel(), distance, phases.astype(np.int64), (int(qy.max()), int(qx.max()))
+@final
+@dataclass(frozen=True, eq=False, slots=True)
+class _View:
+    """One axis as the taps see it, for a share that covers the axis.
+
+    `phases` (phases, 4): remainder of the position, zeros before the data, end of the data, field position of its first element;
+    `phase` and `distance` of each tap; `reach`, the largest distance; `shared`, how many zeros after the data can be the zeros
+    before the data of the next row.
+    """
+
+    phases: NDArray[np.int64]
+    phase: NDArray[np.int64]
+    distance: NDArray[np.int64]
+    reach: int
+    shared: int
+
+
+def _views(shape: Shape, axis: int) -> _View:
+    stride, pad, size = shape.stride[axis], shape.pad[axis], shape.field[axis]
+    distance, remainder = np.divmod(np.arange(shape.kernel[axis]) * shape.dilation[axis], stride)
+    kinds, phase = np.unique(remainder, return_inverse=True)
+    need = shape.out[axis] + int(distance.max())
+    first = kinds - pad
+    before = np.clip(-(first // stride), 0, need)
+    after = np.clip((size - 1 - first) // stride + 1, before, need)
+    phases = np.stack([kinds, before, after, first + before * stride], axis=1)
+    shared = min(int(before.min()), need - int(after.max()))
+    return _View(phases, phase, distance, int(distance.max()), shared)
+
+
+def _tables(shape: Shape, views: list[_View], plane: int, columns: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(phases as `Plan` has them, place of each tap in the planes of its channel)."""
+    rows, cols = views
+    across = len(cols.phases)
+    phases = [np.repeat(rows.phases[:, :1], across, axis=0), np.tile(cols.phases[:, 1:], (len(rows.phases), 1))]
+    phase = rows.phase[:, None] * across + cols.phase
+    places = phase * plane + rows.distance[:, None] * columns + cols.distance
+    return np.concatenate(phases, axis=1), places.ravel()
 
 
 def _share(shape: Shape, phases: int, reach: Pair) -> tuple[int, int, int]:
     """(images, rows, columns) of the result that one share covers."""
     height, width = shape.out
     per_position = shape.channels * phases
-    if shape.out[0] == 1 and reach == (0, 0):
-        grain = LANES
-        columns = _even(width, min(PLANE_FLOATS // per_position, SUM_COLUMNS), grain)
+    if shape.pointwise:
+        columns = _even(width, min(PLANE_FLOATS // per_position, SUM_COLUMNS), LANES)
         images = 1 if columns < width else PLANE_FLOATS // (per_position * width)
         return max(1, min(shape.images, images, SUM_COLUMNS // width)), 1, columns
     row = width + reach[1]

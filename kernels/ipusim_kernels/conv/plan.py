@@ -56,10 +56,6 @@ class Plan:
         base = base.flattened() if self.flattened else base
         return _with_co(base, base.co // self.serial)
 
-    def pieces(self, s: ConvShape) -> tuple[tuple[int, int, int, int], ...]:
-        """Parts of the reduction in the order in which they are summed: channels and kernel rows."""
-        return geometry(s, self.partition).pieces
-
     def splits(self) -> dict[str, int]:
         """Ways each axis is split, those that are split."""
         p = self.partition

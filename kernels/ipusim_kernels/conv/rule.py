@@ -48,7 +48,7 @@ def lower_conv(low: Lowering, op: Conv, node: Node, inputs: Sequence[Tensor]) ->
     x, w = (_two_dims(t) for t in inputs[:2])
     out_shape = node.outputs[0].shape
     shape = _conv_shape(op, x.shape, w.shape, out_shape)
-    chosen = plan(shape, x.dtype, low.chip, low.options)
+    chosen = plan(shape, x.dtype, low.chip, low.options, stored=(_stored(x, 1), _stored(w, 1)))
     n, o, oh, ow = x.shape[0], w.shape[0], shape.out_height, shape.out_width
     work = Pass(
         chosen.shape(shape),
@@ -64,7 +64,7 @@ def lower_conv(low: Lowering, op: Conv, node: Node, inputs: Sequence[Tensor]) ->
         result = made.reshape((n, o, oh, ow))
     pads = tuple(op.padding) if len(op.padding) == 2 else ((0, 0), *op.padding)
     whole = WholeConv(
-        shape.stride, shape.dilation, pads, op.groups, chosen.pieces(shape), low.options.partials.name, low.options.threads
+        shape.stride, shape.dilation, pads, op.groups, geometry(work.shape, chosen.partition).pieces, low.options.partials.name, low.options.threads
     )
     _run(low, work, made, WholeOp(codelets.whole_conv, whole, (x, w, result)))
     result = result.reshape(out_shape)
@@ -113,9 +113,11 @@ def lower_matmul(low: Lowering, op: MatMul, node: Node, inputs: Sequence[Tensor]
     groups, m, k = a.shape
     n = b.shape[2]
     straight = matmul_shape(groups, m, k, n)
-    chosen = plan(straight, a.dtype, low.chip, low.options, swapped=matmul_shape(groups, n, k, m))
+    swapped = matmul_shape(groups, n, k, m)
+    stored = (_stored(a, 2), _stored(b, 1))
+    chosen = plan(straight, a.dtype, low.chip, low.options, stored=stored, swapped=swapped)
     rows, weights = (b.transpose((0, 2, 1)), a) if chosen.swapped else (a, b.transpose((0, 2, 1)))
-    shape = chosen.shape(straight)
+    shape = chosen.shape(straight, swapped)
     work = Pass(
         shape,
         chosen,
@@ -127,7 +129,7 @@ def lower_matmul(low: Lowering, op: MatMul, node: Node, inputs: Sequence[Tensor]
     product = made.reshape((groups, shape.co, shape.out_width))
     result = product if chosen.swapped else product.transpose((0, 2, 1))
     whole = WholeMatMul(
-        codelets.pieces_of_k(chosen.pieces(straight)), low.options.partials.name, low.options.threads
+        codelets.pieces_of_k(geometry(shape, chosen.partition).pieces), low.options.partials.name, low.options.threads
     )
     _run(low, work, made, WholeOp(codelets.whole_matmul, whole, (a, b, result)))
     shape_out = node.outputs[0].shape
@@ -143,7 +145,7 @@ def _batched(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, tuple[int, ...]]:
     k = a.shape[-1]
     if all(n == 1 for n in lead_b):
         rows = int(np.prod(a.shape[:-1]))
-        return a.reshape((1, rows, k)), b.reshape((1, k, b.shape[-1])), tuple(lead[:-1]) if False else ()
+        return a.reshape((1, rows, k)), b.reshape((1, k, b.shape[-1])), ()
     groups = int(np.prod(lead))
     full_a = a.broadcast_to((*lead, *a.shape[-2:])).reshape((groups, *a.shape[-2:]))
     full_b = b.broadcast_to((*lead, *b.shape[-2:])).reshape((groups, *b.shape[-2:]))
@@ -218,17 +220,20 @@ def _one_step(
     if direct:
         return
     if not stages:
-        low.execute(f"{name}cast", [cast_group(low, partials, target, geo.partial_map, whole)])
+        low.execute(f"{name}cast", [cast_group(partials, target, geo.partial_map, whole)])
         return
     for number, (members, mapping) in enumerate(stages):
         last = number + 1 == len(stages)
         partials = _reduce(low, partials, target if last else None, mapping, members, f"{name}reduce{number}", whole)
 
 
+def _stored(tensor: Tensor, axis: int) -> int:
+    """Channels stored together along an axis; 0 for weights, which are stored as the plan wants them."""
+    return 0 if all(v.always_live for v in tensor.variables()) else stored_channels(tensor, axis)
+
+
 def _rate(tensor: Tensor, work: Pass, copy_bytes: int) -> int:
-    if all(v.always_live for v in tensor.variables()):
-        return 0  # weights are stored as the plan wants them
-    return operand_rate(stored_channels(tensor, 2), work.shape.ci, work.plan.method, copy_bytes)
+    return operand_rate(_stored(tensor, 2), work.shape.ci, work.plan.method, copy_bytes)
 
 
 def _reduce(

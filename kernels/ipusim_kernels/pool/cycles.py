@@ -6,47 +6,45 @@ charged the extra share of the initialisation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from ipusim.units import ceil_div
+from ipusim.jit import jit
 
 
+@jit
 def init_share(init: int, vectors: int) -> int:
     """Vectors that the busiest worker clears: `init` positions of `vectors` vectors."""
-    whole = init * vectors // 6
-    return whole + (1 if vectors > 1 or init * vectors % 6 else 0)
+    return init * vectors // 6 + (1 if vectors > 1 or init * vectors % 6 else 0)
 
 
+@jit
 def pool_worker(
-    rows: int, items: Sequence[int], *, share: int, groups: int, vectors: int, maximum: bool, unpack_list: int = 5
+    rows: int, taps: int, outputs: int, share: int, groups: int, vectors: int, maximum: bool, unpack_list: int
 ) -> int:
-    """Worker cycles over `rows` output rows, each with work items of `items` outputs; `vectors` of channels in `groups` groups."""
+    """Worker cycles over `rows` output rows, each with a work item of `outputs` outputs per kernel position.
+
+    `vectors` of channels in each of `groups` groups; `unpack_list`: cycles to unpack the work list (5 for Mk2 lists).
+    """
     cycles = 17 + (4 + share) * groups + 6
-    if not rows:
+    if rows == 0:
         return cycles
     cycles += 2 + (1 if maximum else 2) + 6 + 5 + unpack_list + 1
-    per_row = 13 + 2
-    for outputs in items:
-        per_vector = 3 + (4 + 3 * (outputs - 1) if maximum else 5 + 3 * (outputs - 1))
-        per_row += 20 + 3 + groups * (2 + vectors * per_vector) + 4 * (groups - 1)
-    return cycles + rows * per_row
+    per_vector = 3 + (4 if maximum else 5) + 3 * (outputs - 1)
+    per_item = 20 + 3 + groups * (2 + vectors * per_vector) + 4 * (groups - 1)
+    return cycles + rows * (13 + 2 + taps * per_item)
 
 
+@jit
 def pool_total(worst: int) -> int:
     """Tile cycles from the slowest worker."""
     return 13 + 6 * worst
 
 
-def pool_balanced(
-    positions: int, row_length: int, taps: int, channels: int, *, half: bool, maximum: bool, group: int
-) -> int:
-    """Tile cycles for `positions` outputs in rows of `row_length`, each from `taps` kernel positions, on `channels` channels."""
-    group = min(group, channels)
-    vectors = ceil_div(group, 4 if half else 2)
-    rows = ceil_div(ceil_div(positions, row_length), 6)
-    share = init_share(positions, vectors)
+@jit
+def pool_vertex(rows: int, columns: int, taps: int, channels: int, group: int, half: bool, maximum: bool) -> int:
+    """Tile cycles for `rows` output rows of `columns`, rows dealt to six workers; channels are stored in groups of `group`."""
+    used = min(group, channels)
+    width = 4 if half else 2
+    vectors = (used + width - 1) // width
+    share = init_share(rows * columns, vectors)
     return pool_total(
-        pool_worker(
-            rows, [row_length] * taps, share=share, groups=ceil_div(channels, group), vectors=vectors, maximum=maximum
-        )
+        pool_worker((rows + 5) // 6, taps, columns, share, (channels + used - 1) // used, vectors, maximum, 5)
     )

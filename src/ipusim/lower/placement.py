@@ -70,7 +70,8 @@ def storage_like(low: Lowering, tensor: Tensor, dtype: DType, name: str) -> tupl
     """A new variable stored and mapped like `tensor`, and the tensor of `tensor`'s shape on it."""
     chain = low.mapped(tensor).chain()
     if chain is None:
-        variable = low.variable(tensor.shape, dtype, name, tensor.mapping)
+        mapping = low.spread(tensor.shape, dtype) if any(tensor.mapping.repeats) else tensor.mapping
+        variable = low.variable(tensor.shape, dtype, name, mapping)
         return variable, Tensor.of(variable)
     base = chain[0]
     variable = low.variable(
