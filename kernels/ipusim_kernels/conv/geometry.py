@@ -145,6 +145,17 @@ def _weight_map(s: ConvShape, edge: dict[str, I32], grid: I32) -> Mapping:
     return subdivide(whole, users, keep=0)
 
 
+@lru_cache(maxsize=2048)
+def operand_map(s: ConvShape, p: Partition) -> Mapping:
+    """Where a constant in the place of the activations lives, (N, G, Ci, H, W) of a 1x1 shape: shared evenly by its users."""
+    geo = geometry(s, p)
+    users = geo.partial_map.tiles.transpose(1, 2, 0, 4, 5, 3)
+    shape = (s.batch, s.groups, s.ci, s.height, s.width)
+    channels = np.array([c0 for c0, *_ in geo.pieces] + [s.ci], np.int32)
+    cut = geo.partial_map.cuts
+    return subdivide(Mapping(shape, (cut[1], cut[2], channels, cut[4], cut[5]), users[..., 0].copy()), users, keep=0)
+
+
 def subdivide(coarse: Mapping, users: I32, keep: int) -> Mapping:
     """Cuts every cell of `coarse` evenly for the tiles in `users` (cells..., k); the first `keep` axes stay whole."""
     widths = tuple(int(np.diff(c).max()) for c in coarse.cuts)

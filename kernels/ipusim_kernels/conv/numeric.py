@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from ipusim.errors import BadInput
 from ipusim.jit import jit
 from ipusim.units import ceil_div
-from ipusim_kernels.conv.numeric_loops import Box, Scratch, compute_box
+from ipusim_kernels.conv.numeric_loops import Box, compute_box
 from ipusim_kernels.conv.numeric_plan import Pair, Pieces, Plan, Shape, plan
-from ipusim_kernels.conv.numeric_tile import F32, LANES, multiply_add
+from ipusim_kernels.conv.numeric_tile import F32, LANES, Work, multiply_add
 
 Array = NDArray[Any]
 ALIGNMENT = 64
@@ -217,14 +217,14 @@ class _Memory(threading.local):
             kept = self.arrays[name] = fresh[skip : skip + size]
         return kept
 
-    def scratch(self, made: Plan) -> Scratch:
-        """Work arrays for the shares of a plan."""
-        return Scratch(
+    def work(self, made: Plan) -> Work:
+        """Arrays for the shares of a plan."""
+        return Work(
             self.array("planes", made.plane_floats),
-            self.array("weights", made.weight_floats),
+            self.array("weights", made.weight_floats)[: made.weight_floats],
             self.array("sums", made.sum_floats),
-            self.array("partials", made.sum_floats),
             self.array("line", made.line_floats),
+            *made.taps,
         )
 
 
@@ -262,8 +262,8 @@ def _run(shape: Shape, arrays: tuple[Array, Array, Array], how: _How) -> None:
     layouts = _strides(x), _strides(w), _strides(out)
 
     def compute(box: Box) -> None:
-        scratch = _MEMORY.scratch(made)
-        compute_box(flats, layouts, made.window, made.phases, made.taps, made.ends, how.half_partials, box, scratch)
+        work = _MEMORY.work(made)
+        compute_box(flats, layouts, made.window, made.phases, made.ends, how.half_partials, box, work)
 
     if how.threads == 1:
         for box in made.boxes:

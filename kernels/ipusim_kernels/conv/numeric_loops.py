@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ipusim.jit import float_to_half, half_to_float, jit
 from ipusim_kernels.conv.numeric_lanes import move, turn
-from ipusim_kernels.conv.numeric_tile import F32, I32, LANES, ROWS, VECTORS, fma_tile
+from ipusim_kernels.conv.numeric_tile import F32, LANES, ROWS, VECTORS, Work, fma_tile
 
 HALF_ROWS = ROWS // 2
 WIDE = 2 * VECTORS
@@ -48,11 +48,13 @@ class Box(NamedTuple):
 class Window(NamedTuple):
     """Where results look: the field, its strides and padding before, and the distances within a staged plane.
 
-    A plane has `rows` per image and `columns` per row; `tail` zeros follow the last plane.  `pointwise` says that each position
+    A plane has `rows` per image and `columns` per row, the planes of a group `size` elements; `groups` are staged together and
+    `tail` zeros follow the last plane.  `pointwise` says that each position
     sees itself only, that there is one row, and that shares may begin at any column.
     """
 
     pointwise: bool
+    groups: int
     channels: int
     height: int
     width: int
@@ -61,17 +63,8 @@ class Window(NamedTuple):
     pad_y: int
     rows: int
     columns: int
+    size: int
     tail: int
-
-
-class Scratch(NamedTuple):
-    """Work arrays of one thread: planes of the field, rows of weights, running sums, sums of one piece, rows of one channel."""
-
-    planes: F32
-    weights: F32
-    sums: F32
-    partials: F32
-    line: F32
 
 
 @jit
@@ -127,14 +120,15 @@ def load_rows(line: F32, place: int, x: Flat, start: int, at_y: int, at_x: int, 
 
 @jit
 def spread_rows(
-    planes: F32, place: int, line: F32, start: int, window: Window, phase: NDArray[np.int64], y: int
+    planes: F32, place: int, line: F32, start: int, window: Window, phases: NDArray[np.int64], phase: int, y: int
 ) -> int:
     """One plane of one image from field row `y` on, zero outside the field, whose row zero would lie at `start` in `line`.
 
-    `phase`: remainder of the row, zeros before a row, end of its data, field column of its first element.  Returns: the end.
+    A row of `phases`: remainder of the row, zeros before a row, end of its data, field column of its first element.
+    Returns: the end of the plane.
     """
-    lo, hi, first = phase[1], phase[2], phase[3]
-    y += phase[0]
+    lo, hi, first = phases[phase, 1], phases[phase, 2], phases[phase, 3]
+    y += phases[phase, 0]
     for _ in range(window.rows):
         if 0 <= y < window.height:
             clear_row(planes, place, lo)
@@ -149,24 +143,24 @@ def spread_rows(
 
 @jit
 def stage_planes(
-    x: Flat, layout: Strides5, window: Window, phases: NDArray[np.int64], box: Box, group: int, line: F32, planes: F32
+    x: Flat, layout: Strides5, window: Window, phases: NDArray[np.int64], box: Box, g0: int, g1: int, work: Work
 ) -> None:
-    """The planes of one group: (channel, phase, image, row, column), float32."""
+    """The planes of a few groups: (group, channel, phase, image, row, column), float32."""
     at_n, at_g, at_c, at_y, at_x = layout
-    images, rows = box.n1 - box.n0, window.rows
     y = box.y0 * window.stride_y - window.pad_y
-    base, end = max(0, y), min(window.height, y + rows * window.stride_y)
+    base, end = max(0, y), min(window.height, y + window.rows * window.stride_y)
     loaded = (end - base) * window.width
     place = 0
-    for c in range(window.channels):
-        for n in range(images):
+    for channel in range((g1 - g0) * window.channels):
+        group, c = g0 + channel // window.channels, channel % window.channels
+        for n in range(box.n1 - box.n0):
             start = (box.n0 + n) * at_n + group * at_g + c * at_c + base * at_y
-            load_rows(line, n * loaded, x, start, at_y, at_x, end - base, window.width)
+            load_rows(work.line, n * loaded, x, start, at_y, at_x, end - base, window.width)
         for phase in range(phases.shape[0]):
-            for n in range(images):
+            for n in range(box.n1 - box.n0):
                 first = n * loaded - base * window.width
-                place = spread_rows(planes, place, line, first, window, phases[phase], y)
-    clear_row(planes, place, window.tail)
+                place = spread_rows(work.planes, place, work.line, first, window, phases, phase, y)
+    clear_row(work.planes, place, window.tail)
 
 
 @jit
@@ -206,97 +200,85 @@ def turn_all(planes: F32, place: int, down: int, x: Flat, start: int, along: int
 
 @jit
 def sweep(
-    rows: int,
-    weights: F32,
-    length: int,
-    planes: F32,
-    taps: tuple[I32, I32],
-    span: tuple[int, int],
-    sums: F32,
-    width: int,
-    add: bool,
+    rows: int, work: Work, length: int, column: int, first: int, end: int, place: int, width: int, add: bool
 ) -> None:
-    """The sums of one piece for a few out channels and all columns of a share; `add` adds them to what is there."""
-    j = 0
+    """Sums of taps first ... end for `width` columns by the fewest tiles; arguments as those of `fma_tile`."""
+    stop = column + width
     if rows == ROWS:
-        while j + VECTORS * LANES <= width and width - j != 4 * LANES:
-            fma_tile(ROWS, VECTORS, (weights, 0, length), (planes, j), taps, span, (sums, j, width), add)
-            j += VECTORS * LANES
-        while j + 2 * LANES <= width:
-            fma_tile(ROWS, 2, (weights, 0, length), (planes, j), taps, span, (sums, j, width), add)
-            j += 2 * LANES
-        while j < width:
-            fma_tile(ROWS, 1, (weights, 0, length), (planes, j), taps, span, (sums, j, width), add)
-            j += LANES
+        while column + VECTORS * LANES <= stop and stop - column != 4 * LANES:
+            fma_tile(ROWS, VECTORS, work, length, column, first, end, place, width, add)
+            column += VECTORS * LANES
+            place += VECTORS * LANES
+        while column + 2 * LANES <= stop:
+            fma_tile(ROWS, 2, work, length, column, first, end, place, width, add)
+            column += 2 * LANES
+            place += 2 * LANES
+        if column < stop:
+            fma_tile(ROWS, 1, work, length, column, first, end, place, width, add)
     elif rows == HALF_ROWS:
-        while j + WIDE * LANES <= width:
-            fma_tile(HALF_ROWS, WIDE, (weights, 0, length), (planes, j), taps, span, (sums, j, width), add)
-            j += WIDE * LANES
-        while j < width:
-            fma_tile(HALF_ROWS, 1, (weights, 0, length), (planes, j), taps, span, (sums, j, width), add)
-            j += LANES
+        while column + WIDE * LANES <= stop:
+            fma_tile(HALF_ROWS, WIDE, work, length, column, first, end, place, width, add)
+            column += WIDE * LANES
+            place += WIDE * LANES
+        while column < stop:
+            fma_tile(HALF_ROWS, 1, work, length, column, first, end, place, width, add)
+            column += LANES
+            place += LANES
     else:
-        while j + LINE * LANES <= width:
-            fma_tile(1, LINE, (weights, 0, length), (planes, j), taps, span, (sums, j, width), add)
-            j += LINE * LANES
-        while j < width:
-            fma_tile(1, 1, (weights, 0, length), (planes, j), taps, span, (sums, j, width), add)
-            j += LANES
+        while column + LINE * LANES <= stop:
+            fma_tile(1, LINE, work, length, column, first, end, place, width, add)
+            column += LINE * LANES
+            place += LINE * LANES
+        while column < stop:
+            fma_tile(1, 1, work, length, column, first, end, place, width, add)
+            column += LANES
+            place += LANES
 
 
 @jit
-def round_to_half(partials: F32, sums: F32, count: int, first: bool) -> None:
-    """Rounds the sums of a piece to half and adds them in half to the running sums, both kept as float32."""
-    if first:
-        for i in range(count):
-            sums[i] = half_to_float(float_to_half(partials[i]))
-    else:
-        for i in range(count):
-            part = half_to_float(float_to_half(partials[i]))
-            sums[i] = half_to_float(float_to_half(np.float32(sums[i] + part)))
+def round_to_half(sums: F32, place: int, count: int, first: bool) -> None:
+    """Rounds the sums of a piece, from `place` on, to half and adds them in half to the running sums, all kept as float32."""
+    for i in range(count):
+        part = half_to_float(float_to_half(sums[np.uint64(place + i)]))
+        if not first:
+            part = half_to_float(float_to_half(np.float32(sums[np.uint64(i)] + part)))
+        sums[np.uint64(i)] = part
 
 
 @jit
-def write_channel(
-    out: Flat, start: int, layout: Strides5, window: Window, box: Box, sums: F32, place: int, line: F32
+def write_channels(
+    out: Flat, start: int, layout: Strides5, window: Window, box: Box, channels: int, width: int, work: Work
 ) -> None:
-    """Results of one out channel of a share; `start` is its place for image, row and column zero, `place` that of its sums."""
-    at_n, _, _, at_y, at_x = layout
-    width, height = box.x1 - box.x0, box.y1 - box.y0
-    for n in range(box.n1 - box.n0):
-        first = place + n * window.rows * window.columns
-        row = start + (box.n0 + n) * at_n + box.y0 * at_y + box.x0 * at_x
-        if at_x == 1 and (height == 1 or at_y == width == window.columns):
-            move_row(out, row, sums, first, height * width)
-        elif at_x == 1 and at_y == width:
+    """Results of a few out channels of a share; `start` is the place of the first for image, row and column zero."""
+    at_n, _, at_o, at_y, at_x = layout
+    columns, height, images = box.x1 - box.x0, box.y1 - box.y0, box.n1 - box.n0
+    start += box.n0 * at_n + box.y0 * at_y + box.x0 * at_x
+    for i in range(channels * images):
+        first = i // images * width + i % images * window.rows * window.columns
+        row = start + i // images * at_o + i % images * at_n
+        if at_x == 1 and (height == 1 or at_y == columns == window.columns):
+            move_row(out, row, work.sums, first, height * columns)
+        elif at_x == 1 and at_y == columns:
             for y in range(height):
-                move_over(line, y * width, sums, first + y * window.columns, 1, width)
-            move_row(out, row, line, 0, height * width)
+                move_over(work.line, y * columns, work.sums, first + y * window.columns, 1, columns)
+            move_row(out, row, work.line, 0, height * columns)
         else:
             for y in range(height):
-                move_steps(out, row + y * at_y, at_x, sums, first + y * window.columns, 1, width)
+                move_steps(out, row + y * at_y, at_x, work.sums, first + y * window.columns, 1, columns)
 
 
 @jit
-def compute_rows(
-    weights: F32,
-    planes: F32,
-    taps: tuple[I32, I32],
-    ends: NDArray[np.int64],
-    half_partials: bool,
-    sums: F32,
-    partials: F32,
-    rows: int,
-    width: int,
-) -> None:
+def compute_rows(rows: int, column: int, width: int, ends: NDArray[np.int64], half_partials: bool, work: Work) -> None:
     """Sums of a few out channels over all pieces; `ends` holds the first tap of each piece and the end of the last."""
-    length = weights.shape[0] // ROWS
-    made = partials if half_partials else sums
+    length = work.weights.shape[0] // ROWS
+    partials = ROWS * width
     for piece in range(ends.shape[0] - 1):
-        span = (ends[piece], ends[piece + 1])
-        sweep(rows, weights, length, planes, taps, span, made, width, piece > 0 and not half_partials)
+        first, end = ends[piece], ends[piece + 1]
         if half_partials:
-            round_to_half(partials, sums, rows * width, piece == 0)
+            sweep(rows, work, length, column, first, end, partials, width, False)
+            round_to_half(work.sums, partials, rows * width, piece == 0)
+        else:
+            sweep(rows, work, length, column, first, end, 0, width, piece > 0)
 
 
 @jit
@@ -305,33 +287,30 @@ def compute_box(
     layouts: tuple[Strides5, Strides3, Strides5],
     window: Window,
     phases: NDArray[np.int64],
-    taps: tuple[I32, I32],
     ends: NDArray[np.int64],
     half_partials: bool,
     box: Box,
-    scratch: Scratch,
+    work: Work,
 ) -> None:
     """All results of one share; the weights of an out channel are neighbours in the order of the kernel."""
     x, w, out = arrays
     at_x, at_w, at_out = layouts
-    planes, weights, sums, partials, line = scratch
-    length = weights.shape[0] // ROWS
+    length = work.weights.shape[0] // ROWS
     columns = ((box.n1 - box.n0 - 1) * window.rows + box.y1 - box.y0 - 1) * window.columns + box.x1 - box.x0
     width = (columns + LANES - 1) // LANES * LANES
     for group in range(box.g0, box.g1):
-        if window.pointwise:
-            stage_positions(x, at_x, window, box, group, planes)
-        else:
-            stage_planes(x, at_x, window, phases, box, group, line, planes)
+        column = (group - box.g0) % window.groups * window.size
+        if column == 0 and window.pointwise:
+            stage_positions(x, at_x, window, box, group, work.planes)
+        elif column == 0:
+            stage_planes(x, at_x, window, phases, box, group, min(group + window.groups, box.g1), work)
         o = box.o0
         while o < box.o1:
             left = box.o1 - o
             rows = ROWS if left > HALF_ROWS else (HALF_ROWS if left > 1 else 1)
             used = min(rows, left)
             for i in range(used):
-                move_row(weights, i * length, w, group * at_w[0] + (o + i) * at_w[1], taps[0].shape[0])
-            compute_rows(weights, planes, taps, ends, half_partials, sums, partials, rows, width)
-            for i in range(used):
-                start = group * at_out[1] + (o + i) * at_out[2]
-                write_channel(out, start, at_out, window, box, sums, i * width, line)
+                move_row(work.weights, i * length, w, group * at_w[0] + (o + i) * at_w[1], work.tap_weight.shape[0])
+            compute_rows(rows, column, width, ends, half_partials, work)
+            write_channels(out, group * at_out[1] + o * at_out[2], at_out, window, box, used, width, work)
             o += used

@@ -85,21 +85,32 @@ def plan(shape: Shape, pieces: Pieces, threads: int) -> Plan:
     rows = height + views[0].reach - (views[0].shared if images > 1 else 0)
     columns = width + views[1].reach - views[1].shared
     tail = (views[0].shared * columns if images > 1 else 0) + views[1].shared
-    phases, places = _tables(shape, views, images * rows * columns, columns)
+    phases, places = _tables(views, images * rows * columns, columns)
     channel, tap = np.divmod(order, shape.kernel[0] * shape.kernel[1])
     channel_size = len(phases) * images * rows * columns
+    size = shape.channels * channel_size
+    groups = 1 if shape.pointwise else max(1, min(shape.groups, PLANE_FLOATS // size))
     sums = ceil_div(((images - 1) * rows + height - 1) * columns + width, LANES) * LANES
     return Plan(
         window=Window(
-            shape.pointwise, shape.channels, *shape.field, *shape.stride, shape.pad[0], rows, columns, tail
+            shape.pointwise,
+            groups,
+            shape.channels,
+            *shape.field,
+            *shape.stride,
+            shape.pad[0],
+            rows,
+            columns,
+            size,
+            tail,
         ),
         phases=phases,
         taps=(order.astype(np.int32), (channel * channel_size + places[tap]).astype(np.int32)),
         ends=ends,
         boxes=tuple(_boxes(shape, share, threads)),
-        plane_floats=shape.channels * channel_size + tail + LANES,
+        plane_floats=groups * size + tail + LANES,
         weight_floats=ROWS * ((len(order) // 16 | 1) + 2) * 16,
-        sum_floats=ROWS * sums + LANES,
+        sum_floats=2 * ROWS * sums + LANES,
         line_floats=max(images * shape.stride[0] * rows * shape.field[1], height * width) + LANES,
     )
 
@@ -147,7 +158,7 @@ def _views(shape: Shape, axis: int) -> _View:
     return _View(phases, phase, distance, int(distance.max()), shared)
 
 
-def _tables(shape: Shape, views: list[_View], plane: int, columns: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _tables(views: list[_View], plane: int, columns: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(phases as `Plan` has them, place of each tap in the planes of its channel)."""
     rows, cols = views
     across = len(cols.phases)

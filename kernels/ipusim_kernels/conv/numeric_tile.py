@@ -11,7 +11,7 @@ Under NUMBA_DISABLE_JIT the same functions run as Python with numpy's float32, w
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import binding, ir
@@ -64,14 +64,9 @@ def _scalar_fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
 class _Emitter:
     """Writes one tile into a function that is being compiled."""
 
-    def __init__(self, context: Any, builder: Any, rows: int, vectors: int) -> None:
-        self.context, self.builder = context, builder
-        self.rows, self.vectors = rows, vectors
+    def __init__(self, builder: Any, rows: int, vectors: int) -> None:
+        self.builder, self.rows, self.vectors = builder, rows, vectors
         self.kind = _vector(LANES)
-
-    def pointer(self, array_type: Any, array: Any, offset: Any = None) -> Any:
-        data = self.context.make_array(array_type)(self.context, self.builder, array).data
-        return data if offset is None else self.builder.gep(data, [offset])
 
     def steps(self, start: Any, step: Any, count: int) -> list[Any]:
         """Addresses start, start + step, ..."""
@@ -123,61 +118,85 @@ class _Emitter:
                 b.store(b.fadd(b.load(target, align=4), total) if add else total, target, align=4)
 
 
+class Work(NamedTuple):
+    """Arrays of one thread, and the tables of the convolution it works on.
+
+    `planes`: the staged field; `weights`: a few rows of weights; `sums`: running sums, then sums of one piece; `line`: rows on
+    their way; `tap_weight`, `tap_plane`: where the operands of each tap lie, in the order of accumulation.
+    """
+
+    planes: F32
+    weights: F32
+    sums: F32
+    line: F32
+    tap_weight: I32
+    tap_plane: I32
+
+
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
 def _vector_tile(
-    typingctx: Any, rows: Any, vectors: Any, weights: Any, field: Any, taps: Any, span: Any, sums: Any, add: Any
+    typingctx: Any,
+    rows: Any,
+    vectors: Any,
+    work: Any,
+    length: Any,
+    column: Any,
+    first: Any,
+    end: Any,
+    place: Any,
+    width: Any,
+    add: Any,
 ) -> Any:
-    """Arguments as `fma_tile`; weights = (array, start, row stride), field = (array, start), sums = (array, start, stride)."""
-
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        emit = _Emitter(context, builder, rows.literal_value, vectors.literal_value)
-
-        def parts(i: int) -> list[Any]:
-            return [builder.extract_value(args[i], j) for j in range(len(signature.args[i]))]
-
-        (w, w0, ldw), (x, x0), (tw, tx), (k0, k1), (s, s0, lds) = (parts(i) for i in range(2, 7))
-        kinds = signature.args
-        starts = emit.steps(emit.pointer(kinds[2][0], w, w0), ldw, emit.rows)
-        tables = emit.pointer(kinds[4][0], tw), emit.pointer(kinds[4][1], tx)
-        totals = emit.chains(starts, emit.pointer(kinds[3][0], x, x0), tables, (k0, k1))
-        targets = emit.steps(emit.pointer(kinds[6][0], s, s0), lds, emit.rows)
-        with builder.if_else(args[7]) as (then, otherwise):
+        emit = _Emitter(builder, rows.literal_value, vectors.literal_value)
+        data = {
+            name: context.make_array(kind)(context, builder, builder.extract_value(args[2], i)).data
+            for i, (name, kind) in enumerate(zip(work.fields, work.types, strict=True))
+        }
+        length, column, first, end, place, width, add = args[3:]
+        weights = emit.steps(data["weights"], length, emit.rows)
+        field = builder.gep(data["planes"], [column])
+        totals = emit.chains(weights, field, (data["tap_weight"], data["tap_plane"]), (first, end))
+        targets = emit.steps(builder.gep(data["sums"], [place]), width, emit.rows)
+        with builder.if_else(add) as (then, otherwise):
             with then:
                 emit.store(totals, targets, add=True)
             with otherwise:
                 emit.store(totals, targets, add=False)
         return context.get_dummy_value()
 
-    return types.void(rows, vectors, weights, field, taps, span, sums, types.boolean), codegen
+    return types.void(rows, vectors, work, *[types.int64] * 6, types.boolean), codegen
 
 
-if DISABLED:
+def _array_tile(
+    rows: int,
+    vectors: int,
+    work: Work,
+    length: int,
+    column: int,
+    first: int,
+    end: int,
+    place: int,
+    width: int,
+    add: bool,
+) -> None:
+    """The same tile in numpy, one tap at a time."""
+    for i in range(rows):
+        total = np.zeros(vectors * LANES, np.float32)
+        for k in range(first, end):
+            at = column + int(work.tap_plane[k])
+            total += work.weights[i * length + int(work.tap_weight[k])] * work.planes[at : at + total.size]
+        target = work.sums[place + i * width :][: total.size]
+        target[:] = target + total if add else total
 
-    def multiply_add(a: Any, b: Any, c: Any) -> Any:
-        """The sum a * b + c in float32, rounded twice."""
-        return np.float32(np.float32(a * b) + c)
 
-    def fma_tile(
-        rows: int,
-        vectors: int,
-        weights: tuple[F32, int, int],
-        field: tuple[F32, int],
-        taps: tuple[I32, I32],
-        span: tuple[int, int],
-        sums: tuple[F32, int, int],
-        add: bool,
-    ) -> None:
-        """The same tile, one column vector at a time."""
-        (w, w0, ldw), (x, x0), (s, s0, lds) = weights, field, sums
-        width = vectors * LANES
-        for i in range(rows):
-            total = np.zeros(width, np.float32)
-            for k in range(*span):
-                column = x0 + int(taps[1][k])
-                total += w[w0 + i * ldw + int(taps[0][k])] * x[column : column + width]
-            target = s[s0 + i * lds : s0 + i * lds + width]
-            target[:] = target + total if add else total
+def _scalar_sum(a: Any, b: Any, c: Any) -> Any:
+    """The sum a * b + c in float32, rounded twice."""
+    return np.float32(np.float32(a * b) + c)
 
-else:
-    multiply_add = _scalar_fma
-    fma_tile = _vector_tile
+
+#: multiply_add(a, b, c) = a * b + c in float32, as the tiles do it.
+multiply_add = _scalar_sum if DISABLED else _scalar_fma
+#: fma_tile(rows, vectors, work, length, column, first, end, place, width, add): taps first ... end of `rows` rows of weights,
+#: `length` apart, and of the columns from `column` on; sums from `place` on, `width` apart, added to what is there or not.
+fma_tile = _array_tile if DISABLED else _vector_tile

@@ -23,7 +23,7 @@ from ipusim.workload.ops import Conv, MatMul
 from ipusim_kernels.cast.codelets import cast_group
 from ipusim_kernels.conv import codelets
 from ipusim_kernels.conv.codelets import CODELETS, REDUCE, ConvAttrs, ReduceAttrs, WholeConv, WholeMatMul
-from ipusim_kernels.conv.geometry import Geometry, geometry, reduce_map, reduce_rows
+from ipusim_kernels.conv.geometry import Geometry, geometry, operand_map, reduce_map, reduce_rows
 from ipusim_kernels.conv.plan import Plan, operand_rate, plan
 from ipusim_kernels.conv.shape import ConvShape, matmul_shape
 from ipusim_kernels.elementwise.rule import binary
@@ -203,7 +203,7 @@ def _one_step(
     partial_type = float32 if not p.method.half_partials else float16
     stages = _targets(geo)
     direct = not stages and partial_type == work.dtype
-    low.place(work.x)
+    low.place(work.x, operand_map(work.shape, p.partition) if p.flattened else None)
     if direct:
         partials = target
     else:

@@ -257,7 +257,7 @@ def _drop_axis(m: Mapping, axis: int) -> Mapping:
     return Mapping(
         m.shape[:axis] + m.shape[axis + 1 :],
         m.cuts[:axis] + m.cuts[axis + 1 :],
-        np.ascontiguousarray(m.tiles.reshape(m.tiles.shape[:axis] + m.tiles.shape[axis + 1 :])),
+        m.tiles.reshape(m.tiles.shape[:axis] + m.tiles.shape[axis + 1 :]),
         m.repeats[:axis] + m.repeats[axis + 1 :],
     )
 

@@ -1,0 +1,88 @@
+"""ResNet v1.5 for ImageNet: bottleneck blocks with the stride in the 3x3 convolution.
+
+Definition: He et al. 2015 with the v1.5 change; batch norm is folded, so every convolution has a bias.  ResNet-50 has 4.089 G multiply-adds and
+25.56 M parameters.  Weights are random: He-scaled, the last convolution of each block scaled down so that sums over blocks keep their size.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import final
+
+from ipusim.dtype import float32
+from ipusim.errors import BadInput
+from ipusim.workload.builder import WorkloadBuilder
+from ipusim.workload.constants import Constant
+from ipusim.workload.graph import Value, Workload
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ResNetConfig:
+    """Blocks per stage, width of the first stage, image size, classes, batch and weight seed."""
+
+    blocks: tuple[int, ...] = (3, 4, 6, 3)
+    width: int = 64
+    image: int = 224
+    classes: int = 1000
+    batch: int = 1
+    seed: int = 0
+    name: str = "resnet50"
+
+    def __post_init__(self) -> None:
+        if min(self.batch, self.image, self.classes, self.width, *self.blocks) < 1:
+            raise BadInput(f"{self}: every size must be at least 1")
+
+
+class _Weights:
+    """Names and seeds of weights in the order in which they are made."""
+
+    def __init__(self, builder: WorkloadBuilder, seed: int) -> None:
+        self.builder, self.seed, self.count = builder, seed, 0
+
+    def normal(self, name: str, shape: tuple[int, ...], std: float) -> Value:
+        self.count += 1
+        made = Constant.normal(shape, float32, self.seed * 100_003 + self.count, std)
+        return self.builder.constant(made, name)
+
+
+def _conv(
+    w: _Weights, x: Value, name: str, *, out: int, kernel: int, stride: int = 1, gain: float = 1.0, relu: bool = True
+) -> Value:
+    fan_in = x.shape[1] * kernel * kernel
+    weight = w.normal(f"{name}/weight", (out, x.shape[1], kernel, kernel), gain * math.sqrt(2.0 / fan_in))
+    bias = w.normal(f"{name}/bias", (out,), 0.05)
+    y = w.builder.conv(x, weight, bias, stride=stride, padding=kernel // 2, name=name)
+    return w.builder.relu(y, name=f"{name}/relu") if relu else y
+
+
+def _block(w: _Weights, x: Value, name: str, *, width: int, stride: int) -> Value:
+    y = _conv(w, x, f"{name}/conv1", out=width, kernel=1)
+    y = _conv(w, y, f"{name}/conv2", out=width, kernel=3, stride=stride)
+    y = _conv(w, y, f"{name}/conv3", out=4 * width, kernel=1, gain=0.35, relu=False)
+    if stride != 1 or x.shape[1] != 4 * width:
+        x = _conv(w, x, f"{name}/shortcut", out=4 * width, kernel=1, stride=stride, gain=0.7, relu=False)
+    return w.builder.relu(w.builder.add(y, x, name=f"{name}/add"), name=f"{name}/relu")
+
+
+def build(config: ResNetConfig) -> Workload:
+    """Input "x" (batch, 3, image, image), output "logits" (batch, classes)."""
+    b = WorkloadBuilder(config.name, batch=config.batch)
+    w = _Weights(b, config.seed)
+    x = b.input("x", (config.batch, 3, config.image, config.image), float32)
+    y = _conv(w, x, "stem", out=config.width, kernel=7, stride=2)
+    y = b.max_pool(y, 3, stride=2, padding=1, name="stem/pool")
+    for stage, blocks in enumerate(config.blocks):
+        for block in range(blocks):
+            stride = 2 if stage and not block else 1
+            y = _block(w, y, f"stage{stage + 1}/block{block + 1}", width=config.width << stage, stride=stride)
+    y = b.reduce("mean", y, (2, 3), keepdims=False, name="mean")
+    weight = w.normal("fc/weight", (config.classes, y.shape[1]), math.sqrt(1.0 / y.shape[1]))
+    bias = w.normal("fc/bias", (config.classes,), 0.05)
+    return b.build({"logits": b.gemm(y, weight, bias, trans_b=True, name="fc")})
+
+
+def zoo(batch: int, seed: int) -> Workload:
+    """ResNet-50."""
+    return build(ResNetConfig(batch=batch, seed=seed))
