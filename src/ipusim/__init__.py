@@ -1,0 +1,88 @@
+"""ipusim: a cycle-approximate simulator of Graphcore's IPU.
+
+    >>> import ipusim
+    >>> report = ipusim.simulate("resnet50", system="GC2", batch=1)
+    >>> print(report)
+
+Names are loaded when they are first used, so importing the package costs little.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ipusim.api import Report, load_report, models, simulate, systems
+    from ipusim.dtype import bool_, float16, float32, half, int8, int16, int32, uint8, uint16, uint32
+    from ipusim.errors import BadHardware, BadInput, InvalidProgram, IpuSimError, UnknownName, Unsupported
+    from ipusim.hw.presets import system
+    from ipusim.hw.spec import ChipSpec, SystemSpec
+    from ipusim.workload.builder import WorkloadBuilder
+    from ipusim.workload.constants import Constant
+    from ipusim.workload.graph import Workload
+
+_HOME = {
+    "Report": "api",
+    "load_report": "api",
+    "models": "api",
+    "simulate": "api",
+    "systems": "api",
+    "system": "hw.presets",
+    "ChipSpec": "hw.spec",
+    "SystemSpec": "hw.spec",
+    "Workload": "workload.graph",
+    "WorkloadBuilder": "workload.builder",
+    "Constant": "workload.constants",
+    **dict.fromkeys(
+        ("BadHardware", "BadInput", "InvalidProgram", "IpuSimError", "UnknownName", "Unsupported"), "errors"
+    ),
+    **dict.fromkeys(
+        ("bool_", "float16", "float32", "half", "int16", "int32", "int8", "uint16", "uint32", "uint8"), "dtype"
+    ),
+}
+
+__all__ = [
+    "BadHardware",
+    "BadInput",
+    "ChipSpec",
+    "Constant",
+    "InvalidProgram",
+    "IpuSimError",
+    "Report",
+    "SystemSpec",
+    "UnknownName",
+    "Unsupported",
+    "Workload",
+    "WorkloadBuilder",
+    "bool_",
+    "float16",
+    "float32",
+    "half",
+    "int8",
+    "int16",
+    "int32",
+    "load_report",
+    "models",
+    "simulate",
+    "system",
+    "systems",
+    "uint8",
+    "uint16",
+    "uint32",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("ipusim")
+    if name not in _HOME:
+        raise AttributeError(f"module 'ipusim' has no attribute {name!r}")
+    value = getattr(import_module(f"ipusim.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from ipusim.errors import BadInput
 from ipusim.jit import jit
 from ipusim.units import ceil_div
-from ipusim_kernels.conv.numeric_loops import Box, compute_box
-from ipusim_kernels.conv.numeric_plan import Pair, Pieces, Plan, Shape, plan
-from ipusim_kernels.conv.numeric_tile import F32, LANES, Work, multiply_add
+from ipusim_kernels.conv.numeric_loops import compute_box
+from ipusim_kernels.conv.numeric_plan import Box, Pair, Pieces, Plan, Shape, plan
+from ipusim_kernels.conv.numeric_tile import F32, LANES, multiply_add
 
 Array = NDArray[Any]
 ALIGNMENT = 64
@@ -184,7 +184,7 @@ def _product_time(a: Array, b: Array, out: Array) -> float:
     n = b.shape[2]
     vectors = ceil_div(n, LANES) * LANES
     moves = 60 * m + (0.05 if _strides(a)[2] <= 1 else 0.8) * m * k
-    moves += (0.1 if _strides(b)[2] == 1 else 0.2 if n >= LANES and _strides(b)[1] == 1 else 1.2) * k * n
+    moves += (0.1 if _strides(b)[2] == 1 else 0.25 if n >= LANES and _strides(b)[1] == 1 else 1.2) * k * n
     moves += (0.1 if _strides(out)[2] == 1 else 1.2) * m * n
     return moves + 0.008 * m * vectors * k
 
@@ -216,16 +216,6 @@ class _Memory(threading.local):
             skip = -fresh.ctypes.data % ALIGNMENT // 4
             kept = self.arrays[name] = fresh[skip : skip + size]
         return kept
-
-    def work(self, made: Plan) -> Work:
-        """Arrays for the shares of a plan."""
-        return Work(
-            self.array("planes", made.plane_floats),
-            self.array("weights", made.weight_floats)[: made.weight_floats],
-            self.array("sums", made.sum_floats),
-            self.array("line", made.line_floats),
-            *made.taps,
-        )
 
 
 _MEMORY = _Memory()
@@ -261,9 +251,15 @@ def _run(shape: Shape, arrays: tuple[Array, Array, Array], how: _How) -> None:
     flats = _readable(x), _readable(w), _flat(out)
     layouts = _strides(x), _strides(w), _strides(out)
 
+    window = tuple(made.window)
+
     def compute(box: Box) -> None:
-        work = _MEMORY.work(made)
-        compute_box(flats, layouts, made.window, made.phases, made.ends, how.half_partials, box, work)
+        weights = _MEMORY.array("weights", made.weight_floats)[: made.weight_floats]
+        planes, sums = _MEMORY.array("planes", made.plane_floats), _MEMORY.array("sums", made.sum_floats)
+        arrays = weights, planes, *made.taps, sums
+        line = _MEMORY.array("line", made.line_floats)
+        how_to = made.phases, made.ends, how.half_partials
+        compute_box(*flats, layouts, window, *how_to, tuple(box), arrays, line)
 
     if how.threads == 1:
         for box in made.boxes:

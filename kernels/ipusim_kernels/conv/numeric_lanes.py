@@ -1,9 +1,9 @@
-"""Moves of a few neighbouring elements between arrays, converted between half and float32 on the way, as single instructions.
+"""Moves of rows of elements between arrays, converted between half and float32 on the way, by whole vectors.
 
-Ideal: target[place + i] = source[start + i] for i below `lanes`, exact from half to float32, to nearest even back.  A half is its
-bits in a uint16.  numba's own loops convert the last few elements of every row one at a time, and rows of images are short; a
-whole vector costs as much as one element.  On CPUs without conversion instructions the elements go one by one through integer
-arithmetic.  Places are taken as they come: the caller answers for the bounds.
+Ideal: target[place + i] = source[start + i] for i below `count`, exact from half to float32, to nearest even back.  A half is its
+bits in a uint16.  numba's own loops convert the last few elements of every row one at a time, and rows of images are short; here
+the last vector overlaps the one before it.  Written as instructions, a move also spares the reference counting of a call.  On
+CPUs that cannot convert, elements go one by one through integer arithmetic.  Omitted: tests of the bounds, which are the caller's.
 """
 
 from __future__ import annotations
@@ -13,81 +13,86 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ipusim.jit import DISABLED, HARD_HALF, soft_float_to_half, soft_half_to_float
+from ipusim_kernels.conv.numeric_tile import LANES
+
+_INDEX = ir.IntType(64)
 
 
 def _vector(element: Any, lanes: int) -> Any:
     return ir.VectorType(element, lanes) if lanes > 1 else element
 
 
-def _one_by_one(context: Any, builder: Any, value: Any, lanes: int, function: Any, signature: Any) -> Any:
-    """A Python function of one element, compiled and applied to each lane."""
-    if lanes == 1:
-        return context.compile_internal(builder, function, signature, [value])
-    result_type = context.get_value_type(signature.return_type)
-    result = ir.Constant(_vector(result_type, lanes), ir.Undefined)
-    for lane in range(lanes):
-        index = ir.Constant(ir.IntType(32), lane)
-        element = context.compile_internal(builder, function, signature, [builder.extract_element(value, index)])
-        result = builder.insert_element(result, element, index)
-    return result
+class _Elements:
+    """An array of halves or float32 whose elements are float32 once they are in registers."""
 
-
-def _widened(context: Any, builder: Any, bits: Any, lanes: int) -> Any:
-    if HARD_HALF:
-        halves = builder.bitcast(bits, _vector(ir.HalfType(), lanes))
-        return builder.fpext(halves, _vector(ir.FloatType(), lanes))
-    return _one_by_one(context, builder, bits, lanes, soft_half_to_float, types.float32(types.uint16))
-
-
-def _narrowed(context: Any, builder: Any, value: Any, lanes: int) -> Any:
-    if HARD_HALF:
-        halves = builder.fptrunc(value, _vector(ir.HalfType(), lanes))
-        return builder.bitcast(halves, _vector(ir.IntType(16), lanes))
-    return _one_by_one(context, builder, value, lanes, soft_float_to_half, types.uint16(types.float32))
-
-
-class _Row:
-    """Vectors of an array of halves or float32; in registers they are float32."""
-
-    def __init__(self, context: Any, builder: Any, array_type: Any, array: Any, lanes: int) -> None:
-        self.context, self.builder, self.lanes = context, builder, lanes
+    def __init__(self, context: Any, builder: Any, array_type: Any, array: Any) -> None:
+        self.context, self.builder = context, builder
         self.half = array_type.dtype == types.uint16
+        self.element = context.get_value_type(array_type.dtype)
         self.data = context.make_array(array_type)(context, builder, array).data
-        self.kind = _vector(context.get_value_type(array_type.dtype), lanes)
 
-    def addresses(self, start: Any, step: Any) -> list[Any]:
-        """One address per lane, `step` elements apart."""
-        found = [self.builder.gep(self.data, [start])]
-        while len(found) < self.lanes:
-            found.append(self.builder.gep(found[-1], [step]))
-        return found
+    def address(self, place: Any, lanes: int) -> Any:
+        pointer = self.builder.gep(self.data, [place])
+        return self.builder.bitcast(pointer, _vector(self.element, lanes).as_pointer())
 
-    def load(self, address: Any) -> Any:
-        typed = self.builder.bitcast(address, self.kind.as_pointer())
-        value = self.builder.load(typed, align=2 if self.half else 4)
-        return _widened(self.context, self.builder, value, self.lanes) if self.half else value
+    def load(self, place: Any, lanes: int) -> Any:
+        value = self.builder.load(self.address(place, lanes), align=2 if self.half else 4)
+        if not self.half:
+            return value
+        if HARD_HALF:
+            halves = self.builder.bitcast(value, _vector(ir.HalfType(), lanes))
+            return self.builder.fpext(halves, _vector(ir.FloatType(), lanes))
+        return self.by_element(value, lanes, soft_half_to_float, types.float32(types.uint16))
 
-    def store(self, value: Any, address: Any) -> None:
-        if self.half:
-            value = _narrowed(self.context, self.builder, value, self.lanes)
-        typed = self.builder.bitcast(address, self.kind.as_pointer())
-        self.builder.store(value, typed, align=2 if self.half else 4)
+    def store(self, value: Any, place: Any, lanes: int) -> None:
+        if self.half and HARD_HALF:
+            halves = self.builder.fptrunc(value, _vector(ir.HalfType(), lanes))
+            value = self.builder.bitcast(halves, _vector(self.element, lanes))
+        elif self.half:
+            value = self.by_element(value, lanes, soft_float_to_half, types.uint16(types.float32))
+        self.builder.store(value, self.address(place, lanes), align=2 if self.half else 4)
+
+    def by_element(self, value: Any, lanes: int, function: Any, signature: Any) -> Any:
+        """A Python function of one element, compiled and applied to each lane."""
+        context, b = self.context, self.builder
+        if lanes == 1:
+            return context.compile_internal(b, function, signature, [value])
+        result = ir.Constant(_vector(context.get_value_type(signature.return_type), lanes), ir.Undefined)
+        for lane in (ir.Constant(ir.IntType(32), i) for i in range(lanes)):
+            element = context.compile_internal(b, function, signature, [b.extract_element(value, lane)])
+            result = b.insert_element(result, element, lane)
+        return result
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
-def _move_vector(typingctx: Any, lanes: Any, target: Any, place: Any, source: Any, start: Any) -> Any:
-    count = lanes.literal_value
-
+@intrinsic  # type: ignore[untyped-decorator]
+def _move_vectors(
+    typingctx: Any, target: Any, place: Any, target_step: Any, source: Any, start: Any, step: Any, count: Any
+) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        into = _Row(context, builder, target, args[1], count)
-        of = _Row(context, builder, source, args[3], count)
-        into.store(of.load(builder.gep(of.data, [args[4]])), builder.gep(into.data, [args[2]]))
+        into, of = _Elements(context, builder, target, args[0]), _Elements(context, builder, source, args[3])
+        place, target_step, start, step, count = args[1], args[2], args[4], args[5], args[6]
+        one, lanes = ir.Constant(_INDEX, 1), ir.Constant(_INDEX, LANES)
+
+        def copy(i: Any, width: int) -> None:
+            value = of.load(builder.add(start, builder.mul(i, step)), width)
+            into.store(value, builder.add(place, builder.mul(i, target_step)), width)
+
+        neighbours = builder.and_(builder.icmp_signed("==", target_step, one), builder.icmp_signed("==", step, one))
+        with builder.if_else(builder.and_(neighbours, builder.icmp_signed(">=", count, lanes))) as (then, otherwise):
+            with then:
+                last = builder.sub(count, lanes)
+                with cgutils.for_range_slice(builder, ir.Constant(_INDEX, 0), last, lanes, _INDEX) as (i, _):
+                    copy(i, LANES)
+                copy(last, LANES)
+            with otherwise, cgutils.for_range(builder, count, intp=_INDEX) as loop:
+                copy(loop.index, 1)
         return context.get_dummy_value()
 
-    return types.void(lanes, target, types.int64, source, types.int64), codegen
+    return types.void(target, *[types.int64] * 2, source, *[types.int64] * 3), codegen
 
 
 def _turned(builder: Any, rows: list[Any]) -> list[Any]:
@@ -101,42 +106,39 @@ def _turned(builder: Any, rows: list[Any]) -> list[Any]:
     return rows
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
-def _turn_vectors(
-    typingctx: Any, lanes: Any, target: Any, place: Any, down: Any, source: Any, start: Any, along: Any
-) -> Any:
-    count = lanes.literal_value
-
+@intrinsic  # type: ignore[untyped-decorator]
+def _turn_vectors(typingctx: Any, target: Any, place: Any, down: Any, source: Any, start: Any, along: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        into = _Row(context, builder, target, args[1], count)
-        of = _Row(context, builder, source, args[4], count)
-        rows = [of.load(p) for p in of.addresses(args[5], args[6])]
-        for value, address in zip(_turned(builder, rows), into.addresses(args[2], args[3]), strict=True):
-            into.store(value, address)
+        into, of = _Elements(context, builder, target, args[0]), _Elements(context, builder, source, args[3])
+        place, down, start, along = args[1], args[2], args[4], args[5]
+        steps = [ir.Constant(_INDEX, i) for i in range(LANES)]
+        rows = [of.load(builder.add(start, builder.mul(i, along)), LANES) for i in steps]
+        for i, row in zip(steps, _turned(builder, rows), strict=True):
+            into.store(row, builder.add(place, builder.mul(i, down)), LANES)
         return context.get_dummy_value()
 
-    return types.void(lanes, target, types.int64, types.int64, source, types.int64, types.int64), codegen
+    return types.void(target, *[types.int64] * 2, source, *[types.int64] * 2), codegen
 
 
-def _move_array(lanes: int, target: Any, place: int, source: Any, start: int) -> None:
+def _move_array(target: Any, place: int, target_step: int, source: Any, start: int, step: int, count: int) -> None:
     """The same move in numpy."""
-    values = source[start : start + lanes]
-    if source.dtype == np.uint16 and target.dtype == np.float32:
-        values = values.view(np.float16)
-    elif source.dtype == np.float32 and target.dtype == np.uint16:
-        with np.errstate(over="ignore"):
-            values = values.astype(np.float16).view(np.uint16)
-    target[place : place + lanes] = values
+    if count > 0:
+        values = source[start : start + (count - 1) * step + 1 : step] if step else source[start : start + 1]
+        if source.dtype == np.uint16 and target.dtype == np.float32:
+            values = values.view(np.float16)
+        elif source.dtype == np.float32 and target.dtype == np.uint16:
+            with np.errstate(over="ignore"):
+                values = values.astype(np.float16).view(np.uint16)
+        target[place : place + (count - 1) * target_step + 1 : target_step] = values
 
 
-def _turn_array(lanes: int, target: Any, place: int, down: int, source: Any, start: int, along: int) -> None:
-    """The same transposition, one element at a time."""
-    for i in range(lanes):
-        for j in range(lanes):
-            _move_array(1, target, place + i * down + j, source, start + j * along + i)
+def _turn_array(target: Any, place: int, down: int, source: Any, start: int, along: int) -> None:
+    """The same transposition, by columns of the result."""
+    for j in range(LANES):
+        _move_array(target, place + j, down, source, start + j * along, 1, LANES)
 
 
-#: move(lanes, target, place, source, start): target[place + i] = source[start + i] for i below `lanes`.
-move = _move_array if DISABLED else _move_vector
-#: turn(lanes, target, place, down, source, start, along): target[place + i * down + j] = source[start + j * along + i].
+#: move(target, place, target_step, source, start, step, count): target[place + i * target_step] = source[start + i * step].
+move = _move_array if DISABLED else _move_vectors
+#: turn(target, place, down, source, start, along), i and j below LANES: target[place + i * down + j] = source[start + j * along + i].
 turn = _turn_array if DISABLED else _turn_vectors

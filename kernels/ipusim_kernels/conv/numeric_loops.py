@@ -4,233 +4,141 @@ Ideal: out[n, g, o, y, x] = sum over c, ky, kx of w[g, o, c, ky, kx] field[n, g,
 field of a share is copied once into planes of float32: one plane per channel and per remainder of the position modulo the stride
 (a phase), with the padding written out.  Within a plane the tap (ky, kx) of every result lies at the same distance from the
 result's own place, so a convolution becomes a matrix product whose columns are read straight from the planes, with no copy per
-tap (the low-memory variant of im2col; rows of a plane that no result owns are computed and dropped).  Each piece of the
-reduction is a chain of multiply-adds from zero; pieces are added in order in the partial type.
+tap (im2col without its copies; columns that belong to no result are computed and dropped).  Each piece of the reduction is a
+chain of multiply-adds from zero; pieces are added in order in the partial type.
 
-Arrays come flat, as uint16 bits of halves or as float32, with strides in elements; so one compiled version serves every view.
+Arrays come flat, as uint16 bits of halves or as float32, with strides in elements, so that one compiled version serves every
+view.  Arguments are arrays, numbers and plain tuples: compiled code on disk must not refer to classes that a later version of
+ipusim may have renamed.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ipusim.jit import float_to_half, half_to_float, jit
 from ipusim_kernels.conv.numeric_lanes import move, turn
-from ipusim_kernels.conv.numeric_tile import F32, LANES, ROWS, VECTORS, Work, fma_tile
+from ipusim_kernels.conv.numeric_tile import F32, LANES, ROWS, VECTORS, Tables, fma_tile
 
 HALF_ROWS = ROWS // 2
 WIDE = 2 * VECTORS
 LINE = 8
 
 Flat = NDArray[Any]
-Strides3 = tuple[int, int, int]
-Strides5 = tuple[int, int, int, int, int]
-
-
-class Box(NamedTuple):
-    """One share of the result: first and end of its images, groups, out channels, rows and columns."""
-
-    n0: int
-    n1: int
-    g0: int
-    g1: int
-    o0: int
-    o1: int
-    y0: int
-    y1: int
-    x0: int
-    x1: int
-
-
-class Window(NamedTuple):
-    """Where results look: the field, its strides and padding before, and the distances within a staged plane.
-
-    A plane has `rows` per image and `columns` per row, the planes of a group `size` elements; `groups` are staged together and
-    `tail` zeros follow the last plane.  `pointwise` says that each position
-    sees itself only, that there is one row, and that shares may begin at any column.
-    """
-
-    pointwise: bool
-    groups: int
-    channels: int
-    height: int
-    width: int
-    stride_y: int
-    stride_x: int
-    pad_y: int
-    rows: int
-    columns: int
-    size: int
-    tail: int
+I64 = NDArray[np.int64]
+Ints = tuple[int, ...]
 
 
 @jit
-def move_row(target: Flat, place: int, source: Flat, start: int, count: int) -> None:
-    """Copies and converts neighbours, by whole vectors of which the last two may overlap."""
-    if count >= LANES:
-        for i in range(0, count - LANES, LANES):
-            move(LANES, target, place + i, source, start + i)
-        move(LANES, target, place + count - LANES, source, start + count - LANES)
-    else:
-        for i in range(count):
-            move(1, target, place + i, source, start + i)
-
-
-@jit
-def move_steps(target: Flat, place: int, target_step: int, source: Flat, start: int, step: int, count: int) -> None:
-    """Copies and converts elements that are not neighbours."""
-    for i in range(count):
-        move(1, target, place + i * target_step, source, start + i * step)
-
-
-@jit
-def move_over(target: F32, place: int, source: F32, start: int, step: int, count: int) -> None:
-    """Copies every `step`-th element; writes whole vectors, so what follows the row in `target` is to be written afterwards."""
-    if step == 1:
-        for i in range(0, count, LANES):
-            move(LANES, target, place + i, source, start + i)
-    else:
-        for i in range(count):
-            target[np.uint64(place + i)] = source[np.uint64(start + i * step)]
-
-
-@jit
-def clear_row(target: F32, place: int, count: int) -> None:
-    """Writes `count` zeros."""
-    for i in range(count):
-        target[np.uint64(place + i)] = np.float32(0)
-
-
-@jit
-def load_rows(line: F32, place: int, x: Flat, start: int, at_y: int, at_x: int, rows: int, width: int) -> None:
+def load_rows(line: F32, place: int, x: Flat, start: int, layout: Ints, rows: int, width: int) -> None:
     """Rows of the field one after the other, float32."""
-    if at_x == 1 and at_y == width:
-        move_row(line, place, x, start, rows * width)
+    at_y, at_x = layout[3], layout[4]
+    if at_y == width * at_x:
+        move(line, place, 1, x, start, at_x, rows * width)
     else:
         for row in range(rows):
-            if at_x == 1:
-                move_row(line, place, x, start + row * at_y, width)
-            else:
-                move_steps(line, place, 1, x, start + row * at_y, at_x, width)
-            place += width
+            move(line, place + row * width, 1, x, start + row * at_y, at_x, width)
 
 
 @jit
-def spread_rows(
-    planes: F32, place: int, line: F32, start: int, window: Window, phases: NDArray[np.int64], phase: int, y: int
-) -> int:
+def spread_rows(planes: F32, place: int, line: F32, start: int, window: Ints, phases: I64, phase: int, y: int) -> None:
     """One plane of one image from field row `y` on, zero outside the field, whose row zero would lie at `start` in `line`.
 
     A row of `phases`: remainder of the row, zeros before a row, end of its data, field column of its first element.
-    Returns: the end of the plane.
     """
+    _, _, _, height, width, stride_y, stride_x, _, rows, columns, _, _ = window
     lo, hi, first = phases[phase, 1], phases[phase, 2], phases[phase, 3]
     y += phases[phase, 0]
-    for _ in range(window.rows):
-        if 0 <= y < window.height:
-            clear_row(planes, place, lo)
-            move_over(planes, place + lo, line, start + y * window.width + first, window.stride_x, hi - lo)
-            clear_row(planes, place + hi, window.columns - hi)
-        else:
-            clear_row(planes, place, window.columns)
-        place += window.columns
-        y += window.stride_y
-    return place
+    for _ in range(rows):
+        inside = 0 <= y < height
+        for i in range(lo if inside else columns):
+            planes[np.uint64(place + i)] = np.float32(0)
+        if inside:
+            move(planes, place + lo, 1, line, start + y * width + first, stride_x, hi - lo)
+            for i in range(hi, columns):
+                planes[np.uint64(place + i)] = np.float32(0)
+        place += columns
+        y += stride_y
 
 
 @jit
 def stage_planes(
-    x: Flat, layout: Strides5, window: Window, phases: NDArray[np.int64], box: Box, g0: int, g1: int, work: Work
+    x: Flat, layout: Ints, window: Ints, phases: I64, box: Ints, g0: int, g1: int, line: F32, planes: F32
 ) -> None:
-    """The planes of a few groups: (group, channel, phase, image, row, column), float32."""
-    at_n, at_g, at_c, at_y, at_x = layout
-    y = box.y0 * window.stride_y - window.pad_y
-    base, end = max(0, y), min(window.height, y + window.rows * window.stride_y)
-    loaded = (end - base) * window.width
+    """The planes of groups g0 ... g1: (group, channel, phase, image, row, column), float32."""
+    _, _, channels, height, width, stride_y, _, pad_y, rows, columns, _, tail = window
+    n0, images, y = box[0], box[1] - box[0], box[6] * stride_y - pad_y
+    base, end = max(0, y), min(height, y + rows * stride_y)
+    loaded = (end - base) * width
     place = 0
-    for channel in range((g1 - g0) * window.channels):
-        group, c = g0 + channel // window.channels, channel % window.channels
-        for n in range(box.n1 - box.n0):
-            start = (box.n0 + n) * at_n + group * at_g + c * at_c + base * at_y
-            load_rows(work.line, n * loaded, x, start, at_y, at_x, end - base, window.width)
+    for channel in range((g1 - g0) * channels):
+        group, c = g0 + channel // channels, channel % channels
+        for n in range(images):
+            start = (n0 + n) * layout[0] + group * layout[1] + c * layout[2] + base * layout[3]
+            load_rows(line, n * loaded, x, start, layout, end - base, width)
         for phase in range(phases.shape[0]):
-            for n in range(box.n1 - box.n0):
-                first = n * loaded - base * window.width
-                place = spread_rows(work.planes, place, work.line, first, window, phases, phase, y)
-    clear_row(work.planes, place, window.tail)
+            for n in range(images):
+                spread_rows(planes, place, line, n * loaded - base * width, window, phases, phase, y)
+                place += rows * columns
+    for i in range(tail):
+        planes[place + i] = np.float32(0)
 
 
 @jit
-def stage_positions(x: Flat, layout: Strides5, window: Window, box: Box, group: int, planes: F32) -> None:
+def stage_positions(x: Flat, layout: Ints, window: Ints, box: Ints, group: int, planes: F32) -> None:
     """The same without a window: (channel, image, column), transposed by squares where channels are neighbours."""
+    channels, pitch = window[2], window[9]
     at_n, at_g, at_c, _, at_x = layout
-    columns, channels, images = box.x1 - box.x0, window.channels, box.n1 - box.n0
-    size = images * window.columns
+    images, columns = box[1] - box[0], box[9] - box[8]
+    squares = columns // LANES * LANES if at_c == 1 and at_x != 1 else 0
     for n in range(images):
-        start = (box.n0 + n) * at_n + group * at_g + box.x0 * at_x
-        first = n * window.columns
-        if at_x == 1:
-            for c in range(channels):
-                move_row(planes, first + c * size, x, start + c * at_c, columns)
-        elif at_c == 1:
-            turn_all(planes, first, size, x, start, at_x, channels, columns)
-        else:
-            for c in range(channels):
-                move_steps(planes, first + c * size, 1, x, start + c * at_c, at_x, columns)
-
-
-@jit
-def turn_all(planes: F32, place: int, down: int, x: Flat, start: int, along: int, rows: int, columns: int) -> None:
-    """planes[place + i * down + j] = x[start + j * along + i], by squares and then by elements."""
-    whole = rows // LANES * LANES
-    square = columns // LANES * LANES
-    for i in range(0, whole, LANES):
-        for j in range(0, square, LANES):
-            turn(LANES, planes, place + i * down + j, down, x, start + j * along + i, along)
-        for j in range(square, columns):
-            for k in range(i, i + LANES):
-                move(1, planes, place + k * down + j, x, start + j * along + k)
-    for i in range(whole, rows):
-        for j in range(columns):
-            move(1, planes, place + i * down + j, x, start + j * along + i)
+        start = (box[0] + n) * at_n + group * at_g + box[8] * at_x
+        for c0 in range(0, channels, LANES):
+            place, from_here = (c0 * images + n) * pitch, start + c0 * at_c
+            whole = squares if c0 + LANES <= channels else 0
+            for j in range(0, whole, LANES):
+                turn(planes, place + j, images * pitch, x, from_here + j * at_x, at_x)
+            for c in range(min(LANES, channels - c0)):
+                to, of = place + c * images * pitch + whole, from_here + c * at_c + whole * at_x
+                move(planes, to, 1, x, of, at_x, columns - whole)
 
 
 @jit
 def sweep(
-    rows: int, work: Work, length: int, column: int, first: int, end: int, place: int, width: int, add: bool
+    rows: int, arrays: Tables, length: int, column: int, first: int, end: int, place: int, width: int, add: bool
 ) -> None:
     """Sums of taps first ... end for `width` columns by the fewest tiles; arguments as those of `fma_tile`."""
     stop = column + width
     if rows == ROWS:
         while column + VECTORS * LANES <= stop and stop - column != 4 * LANES:
-            fma_tile(ROWS, VECTORS, work, length, column, first, end, place, width, add)
+            fma_tile(ROWS, VECTORS, arrays, length, column, first, end, place, width, add)
             column += VECTORS * LANES
             place += VECTORS * LANES
         while column + 2 * LANES <= stop:
-            fma_tile(ROWS, 2, work, length, column, first, end, place, width, add)
+            fma_tile(ROWS, 2, arrays, length, column, first, end, place, width, add)
             column += 2 * LANES
             place += 2 * LANES
         if column < stop:
-            fma_tile(ROWS, 1, work, length, column, first, end, place, width, add)
+            fma_tile(ROWS, 1, arrays, length, column, first, end, place, width, add)
     elif rows == HALF_ROWS:
         while column + WIDE * LANES <= stop:
-            fma_tile(HALF_ROWS, WIDE, work, length, column, first, end, place, width, add)
+            fma_tile(HALF_ROWS, WIDE, arrays, length, column, first, end, place, width, add)
             column += WIDE * LANES
             place += WIDE * LANES
         while column < stop:
-            fma_tile(HALF_ROWS, 1, work, length, column, first, end, place, width, add)
+            fma_tile(HALF_ROWS, 1, arrays, length, column, first, end, place, width, add)
             column += LANES
             place += LANES
     else:
         while column + LINE * LANES <= stop:
-            fma_tile(1, LINE, work, length, column, first, end, place, width, add)
+            fma_tile(1, LINE, arrays, length, column, first, end, place, width, add)
             column += LINE * LANES
             place += LINE * LANES
         while column < stop:
-            fma_tile(1, 1, work, length, column, first, end, place, width, add)
+            fma_tile(1, 1, arrays, length, column, first, end, place, width, add)
             column += LANES
             place += LANES
 
@@ -247,70 +155,71 @@ def round_to_half(sums: F32, place: int, count: int, first: bool) -> None:
 
 @jit
 def write_channels(
-    out: Flat, start: int, layout: Strides5, window: Window, box: Box, channels: int, width: int, work: Work
+    out: Flat, start: int, layout: Ints, window: Ints, box: Ints, channels: int, width: int, sums: F32, line: F32
 ) -> None:
     """Results of a few out channels of a share; `start` is the place of the first for image, row and column zero."""
+    n0, n1, _, _, _, _, y0, y1, x0, x1 = box
     at_n, _, at_o, at_y, at_x = layout
-    columns, height, images = box.x1 - box.x0, box.y1 - box.y0, box.n1 - box.n0
-    start += box.n0 * at_n + box.y0 * at_y + box.x0 * at_x
-    for i in range(channels * images):
-        first = i // images * width + i % images * window.rows * window.columns
-        row = start + i // images * at_o + i % images * at_n
-        if at_x == 1 and (height == 1 or at_y == columns == window.columns):
-            move_row(out, row, work.sums, first, height * columns)
-        elif at_x == 1 and at_y == columns:
-            for y in range(height):
-                move_over(work.line, y * columns, work.sums, first + y * window.columns, 1, columns)
-            move_row(out, row, work.line, 0, height * columns)
-        else:
-            for y in range(height):
-                move_steps(out, row + y * at_y, at_x, work.sums, first + y * window.columns, 1, columns)
-
-
-@jit
-def compute_rows(rows: int, column: int, width: int, ends: NDArray[np.int64], half_partials: bool, work: Work) -> None:
-    """Sums of a few out channels over all pieces; `ends` holds the first tap of each piece and the end of the last."""
-    length = work.weights.shape[0] // ROWS
-    partials = ROWS * width
-    for piece in range(ends.shape[0] - 1):
-        first, end = ends[piece], ends[piece + 1]
-        if half_partials:
-            sweep(rows, work, length, column, first, end, partials, width, False)
-            round_to_half(work.sums, partials, rows * width, piece == 0)
-        else:
-            sweep(rows, work, length, column, first, end, 0, width, piece > 0)
+    rows, pitch = window[8], window[9]
+    columns, height = x1 - x0, y1 - y0
+    for i in range(channels):
+        for n in range(n1 - n0):
+            first = i * width + n * rows * pitch
+            row = start + i * at_o + (n0 + n) * at_n + y0 * at_y + x0 * at_x
+            if height == 1 or at_y != columns * at_x:
+                for y in range(height):
+                    move(out, row + y * at_y, at_x, sums, first + y * pitch, 1, columns)
+            elif columns == pitch:
+                move(out, row, at_x, sums, first, 1, height * columns)
+            else:
+                for y in range(height):
+                    move(line, y * columns, 1, sums, first + y * pitch, 1, columns)
+                move(out, row, at_x, line, 0, 1, height * columns)
 
 
 @jit
 def compute_box(
-    arrays: tuple[Flat, Flat, Flat],
-    layouts: tuple[Strides5, Strides3, Strides5],
-    window: Window,
-    phases: NDArray[np.int64],
-    ends: NDArray[np.int64],
+    x: Flat,
+    w: Flat,
+    out: Flat,
+    layouts: tuple[Ints, Ints, Ints],
+    window: Ints,
+    phases: I64,
+    ends: I64,
     half_partials: bool,
-    box: Box,
-    work: Work,
+    box: Ints,
+    arrays: Tables,
+    line: F32,
 ) -> None:
-    """All results of one share; the weights of an out channel are neighbours in the order of the kernel."""
-    x, w, out = arrays
+    """All results of one share.
+
+    The weights of an out channel are neighbours, in the order of the kernel; `ends` holds the first tap of each piece and the
+    end of the last.
+    """
     at_x, at_w, at_out = layouts
-    length = work.weights.shape[0] // ROWS
-    columns = ((box.n1 - box.n0 - 1) * window.rows + box.y1 - box.y0 - 1) * window.columns + box.x1 - box.x0
-    width = (columns + LANES - 1) // LANES * LANES
-    for group in range(box.g0, box.g1):
-        column = (group - box.g0) % window.groups * window.size
-        if column == 0 and window.pointwise:
-            stage_positions(x, at_x, window, box, group, work.planes)
+    n0, n1, g0, g1, o0, o1, y0, y1, x0, x1 = box
+    pointwise, staged, _, _, _, _, _, _, rows, columns, size, _ = window
+    weights, planes, taps, _, sums = arrays
+    length = weights.shape[0] // ROWS
+    width = (((n1 - n0 - 1) * rows + y1 - y0 - 1) * columns + x1 - x0 + LANES - 1) // LANES * LANES
+    apart = ROWS * width if half_partials else 0
+    for group in range(g0, g1):
+        column = (group - g0) % staged * size
+        if column == 0 and pointwise:
+            stage_positions(x, at_x, window, box, group, planes)
         elif column == 0:
-            stage_planes(x, at_x, window, phases, box, group, min(group + window.groups, box.g1), work)
-        o = box.o0
-        while o < box.o1:
-            left = box.o1 - o
-            rows = ROWS if left > HALF_ROWS else (HALF_ROWS if left > 1 else 1)
-            used = min(rows, left)
+            stage_planes(x, at_x, window, phases, box, group, min(group + staged, g1), line, planes)
+        o = o0
+        while o < o1:
+            height = ROWS if o1 - o > HALF_ROWS else (HALF_ROWS if o1 - o > 1 else 1)
+            used = min(height, o1 - o)
             for i in range(used):
-                move_row(work.weights, i * length, w, group * at_w[0] + (o + i) * at_w[1], work.tap_weight.shape[0])
-            compute_rows(rows, column, width, ends, half_partials, work)
-            write_channels(out, group * at_out[1] + o * at_out[2], at_out, window, box, used, width, work)
+                move(weights, i * length, 1, w, group * at_w[0] + (o + i) * at_w[1], 1, taps.shape[0])
+            for piece in range(ends.shape[0] - 1):
+                add = piece > 0 and not half_partials
+                sweep(height, arrays, length, column, ends[piece], ends[piece + 1], apart, width, add)
+                if half_partials:
+                    round_to_half(sums, apart, height * width, piece == 0)
+            start = group * at_out[1] + o * at_out[2]
+            write_channels(out, start, at_out, window, box, used, width, sums, line)
             o += used

@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import final
+from typing import NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ipusim.errors import BadInput
 from ipusim.units import ceil_div
-from ipusim_kernels.conv.numeric_loops import Box, Window
 from ipusim_kernels.conv.numeric_tile import I32, LANES, ROWS
 
 PLANE_FLOATS = 160 * 1024
@@ -25,6 +24,43 @@ SUM_COLUMNS = 1024
 
 Pieces = tuple[tuple[int, int, int, int], ...]
 Pair = tuple[int, int]
+
+
+class Box(NamedTuple):
+    """One share of the result: first and end of its images, groups, out channels, rows and columns."""
+
+    n0: int
+    n1: int
+    g0: int
+    g1: int
+    o0: int
+    o1: int
+    y0: int
+    y1: int
+    x0: int
+    x1: int
+
+
+class Window(NamedTuple):
+    """Where results look: the field, its strides and padding before, and the distances within a staged plane.
+
+    A plane has `rows` per image and `columns` per row, the planes of a group `size` elements; `groups` are staged together and
+    `tail` zeros follow the last plane.  `pointwise` says that each position sees itself only, that there is one row, and that
+    shares may begin at any column.
+    """
+
+    pointwise: int
+    groups: int
+    channels: int
+    height: int
+    width: int
+    stride_y: int
+    stride_x: int
+    pad_y: int
+    rows: int
+    columns: int
+    size: int
+    tail: int
 
 
 @final
@@ -93,7 +129,7 @@ def plan(shape: Shape, pieces: Pieces, threads: int) -> Plan:
     sums = ceil_div(((images - 1) * rows + height - 1) * columns + width, LANES) * LANES
     return Plan(
         window=Window(
-            shape.pointwise,
+            int(shape.pointwise),
             groups,
             shape.channels,
             *shape.field,

@@ -11,7 +11,7 @@ Under NUMBA_DISABLE_JIT the same functions run as Python with numpy's float32, w
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from llvmlite import binding, ir
@@ -24,6 +24,8 @@ from ipusim.jit import DISABLED
 
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
+#: Rows of weights, planes of the field, where the operands of each tap lie in the two, and the sums.
+Tables = tuple[F32, F32, I32, I32, F32]
 
 _FLOAT = ir.FloatType()
 _INDEX = ir.IntType(64)
@@ -118,27 +120,12 @@ class _Emitter:
                 b.store(b.fadd(b.load(target, align=4), total) if add else total, target, align=4)
 
 
-class Work(NamedTuple):
-    """Arrays of one thread, and the tables of the convolution it works on.
-
-    `planes`: the staged field; `weights`: a few rows of weights; `sums`: running sums, then sums of one piece; `line`: rows on
-    their way; `tap_weight`, `tap_plane`: where the operands of each tap lie, in the order of accumulation.
-    """
-
-    planes: F32
-    weights: F32
-    sums: F32
-    line: F32
-    tap_weight: I32
-    tap_plane: I32
-
-
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
 def _vector_tile(
     typingctx: Any,
     rows: Any,
     vectors: Any,
-    work: Any,
+    arrays: Any,
     length: Any,
     column: Any,
     first: Any,
@@ -149,15 +136,14 @@ def _vector_tile(
 ) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         emit = _Emitter(builder, rows.literal_value, vectors.literal_value)
-        data = {
-            name: context.make_array(kind)(context, builder, builder.extract_value(args[2], i)).data
-            for i, (name, kind) in enumerate(zip(work.fields, work.types, strict=True))
-        }
+        weights, planes, tap_weight, tap_plane, sums = (
+            context.make_array(kind)(context, builder, builder.extract_value(args[2], i)).data
+            for i, kind in enumerate(arrays.types)
+        )
         length, column, first, end, place, width, add = args[3:]
-        weights = emit.steps(data["weights"], length, emit.rows)
-        field = builder.gep(data["planes"], [column])
-        totals = emit.chains(weights, field, (data["tap_weight"], data["tap_plane"]), (first, end))
-        targets = emit.steps(builder.gep(data["sums"], [place]), width, emit.rows)
+        starts = emit.steps(weights, length, emit.rows)
+        totals = emit.chains(starts, builder.gep(planes, [column]), (tap_weight, tap_plane), (first, end))
+        targets = emit.steps(builder.gep(sums, [place]), width, emit.rows)
         with builder.if_else(add) as (then, otherwise):
             with then:
                 emit.store(totals, targets, add=True)
@@ -165,13 +151,13 @@ def _vector_tile(
                 emit.store(totals, targets, add=False)
         return context.get_dummy_value()
 
-    return types.void(rows, vectors, work, *[types.int64] * 6, types.boolean), codegen
+    return types.void(rows, vectors, arrays, *[types.int64] * 6, types.boolean), codegen
 
 
 def _array_tile(
     rows: int,
     vectors: int,
-    work: Work,
+    arrays: Tables,
     length: int,
     column: int,
     first: int,
@@ -181,12 +167,13 @@ def _array_tile(
     add: bool,
 ) -> None:
     """The same tile in numpy, one tap at a time."""
+    weights, planes, tap_weight, tap_plane, sums = arrays
     for i in range(rows):
         total = np.zeros(vectors * LANES, np.float32)
         for k in range(first, end):
-            at = column + int(work.tap_plane[k])
-            total += work.weights[i * length + int(work.tap_weight[k])] * work.planes[at : at + total.size]
-        target = work.sums[place + i * width :][: total.size]
+            at = column + int(tap_plane[k])
+            total += weights[i * length + int(tap_weight[k])] * planes[at : at + total.size]
+        target = sums[place + i * width :][: total.size]
         target[:] = target + total if add else total
 
 
@@ -197,6 +184,6 @@ def _scalar_sum(a: Any, b: Any, c: Any) -> Any:
 
 #: multiply_add(a, b, c) = a * b + c in float32, as the tiles do it.
 multiply_add = _scalar_sum if DISABLED else _scalar_fma
-#: fma_tile(rows, vectors, work, length, column, first, end, place, width, add): taps first ... end of `rows` rows of weights,
-#: `length` apart, and of the columns from `column` on; sums from `place` on, `width` apart, added to what is there or not.
+#: fma_tile(rows, vectors, arrays, length, column, first, end, place, width, add): taps first ... end of `rows` rows of weights,
+#: `length` apart, and of the columns of the planes from `column` on; sums from `place` on, `width` apart, are written or added.
 fma_tile = _array_tile if DISABLED else _vector_tile

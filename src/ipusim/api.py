@@ -1,0 +1,458 @@
+"""The front door: a model in, results and a latency report out.  The only place where all stages meet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ipusim.dtype import DType, as_dtype, float16, float32
+from ipusim.errors import BadInput, UnknownName
+from ipusim.hw.presets import system as find_system
+from ipusim.hw.spec import ChipSpec, SystemSpec
+from ipusim.lower.rules import Options, Rules
+from ipusim.report import store
+from ipusim.report.profile import MemorySummary, OpFacts, OpSummary, Profile, Step, derive
+from ipusim.workload.graph import Workload
+
+if TYPE_CHECKING:
+    import pandas
+
+    from ipusim.engine.trace import Trace
+    from ipusim.lower.compile import Compiled
+
+Array = NDArray[Any]
+#: Called with (stage, done, total) while long work goes on.
+Progress = Callable[[str, int, int], None]
+
+LEVER = (
+    "lower available_memory_proportion (now {proportion:g}), a smaller batch, precision='float16', more tiles, "
+    "or a chip with more memory per tile"
+)
+
+
+@final
+@dataclass(frozen=True, eq=False, slots=True)
+class Report:
+    """What a simulation found: `print` it, read its numbers, `save` it, make tables of it.
+
+    `outputs` holds the results by name if the simulation computed them (else it is empty); `wall` the seconds that compiling, timing and
+    computing took on this host.
+    """
+
+    profile: Profile
+    outputs: dict[str, Array]
+    wall: dict[str, float]
+
+    @property
+    def latency(self) -> float:
+        """Seconds of one run; for several replicas that of one of them."""
+        return self.profile.latency
+
+    @property
+    def throughput(self) -> float:
+        """Samples per second, all replicas together."""
+        return self.profile.throughput
+
+    @property
+    def cycles(self) -> int:
+        """Cycles of one run."""
+        return self.profile.cycles
+
+    @property
+    def phases(self) -> dict[str, int]:
+        """Cycles by phase; they sum to `cycles`."""
+        return self.profile.phases
+
+    @property
+    def memory(self) -> MemorySummary:
+        """Memory of the fullest tile and in all."""
+        return self.profile.memory
+
+    @property
+    def ops(self) -> tuple[OpSummary, ...]:
+        """A summary per node of the model, in order."""
+        return self.profile.ops
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """Supersteps in order, each with every tile's cycles, bytes and memory."""
+        return self.profile.steps
+
+    def __str__(self) -> str:
+        from ipusim.view.text import render
+
+        return render(self.profile)
+
+    def __repr__(self) -> str:
+        p = self.profile
+        fits = "fits" if p.memory.fits else "does not fit"
+        return f"<Report {p.model} on {p.system.name}: {p.cycles:,} cycles, {fits}>"
+
+    def to_pandas(self, table: str = "ops") -> pandas.DataFrame:
+        """A table: "ops", "steps", "tiles" or "memory".  Raises UnknownName; BadInput without pandas."""
+        from ipusim.report.tables import to_pandas
+
+        return to_pandas(self.profile, table)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain values, as `ipusim run --json` prints it."""
+        p, m = self.profile, self.profile.memory
+        return {
+            "schema": "ipusim.run",
+            "version": store.VERSION,
+            "model": p.model,
+            "system": p.system.name,
+            "batch": p.batch,
+            "replicas": p.replicas,
+            "precision": p.precision,
+            "partials": p.partials,
+            "clock_hz": p.system.chip.clock_hz,
+            "latency_s": p.latency,
+            "throughput": p.throughput,
+            "cycles": p.cycles,
+            "phases": p.phases,
+            "memory": {
+                "max_tile_bytes": m.max_tile_bytes,
+                "worst_tile": m.worst_tile,
+                "total_bytes": m.total_bytes,
+                "tile_limit_bytes": m.tile_limit_bytes,
+                "fits": m.fits,
+            },
+            "ops": [
+                {
+                    "name": op.name,
+                    "type": op.type,
+                    "cycles": op.cycles,
+                    "flops": op.flops,
+                    "method": op.method,
+                    "bound": op.bound,
+                }
+                for op in p.ops
+            ],
+            "notes": list(p.remarks),
+            "wall_s": self.wall,
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Writes the report with its outputs to one file; a broken write leaves nothing.  Raises BadInput."""
+        store.save(self.profile, {"wall": self.wall}, self.outputs, Path(path))
+
+
+def load_report(path: str | Path) -> Report:
+    """A report that was saved.  Raises BadInput for anything else."""
+    profile, extra, outputs = store.load(Path(path))
+    return Report(profile, outputs, extra["wall"])
+
+
+def models() -> dict[str, str]:
+    """Names of the models that come with ipusim and installed model packages, with a line about each."""
+    return {name: str(entry.summary) for name, entry in _zoo().items()}
+
+
+def systems() -> dict[str, SystemSpec]:
+    """The systems ipusim knows, by name."""
+    from ipusim.hw.presets import SYSTEMS
+
+    return dict(SYSTEMS)
+
+
+def simulate(
+    model: str | Path | Workload,
+    inputs: Mapping[str, ArrayLike] | None = None,
+    *,
+    system: str | SystemSpec | ChipSpec = "GC2",
+    batch: int | None = None,
+    execute: bool | str = False,
+    precision: str | DType = "float16",
+    partials: str | DType = "float32",
+    available_memory_proportion: float = 0.6,
+    seed: int = 0,
+    threads: int = 1,
+    progress: Progress | None = None,
+) -> Report:
+    """Simulates one run of a model and reports how long it takes, what fills the memory and where the time goes.
+
+    Args:
+        model: name of a zoo model (see `models()`), path of an ONNX file, or a Workload.
+        inputs: arrays by input name, (batch, ...), for `execute`; drawn from `seed` if left out.
+        system: name, SystemSpec or ChipSpec; several IPUs run one replica each, the batch split evenly.
+        batch: samples in all; None is 1 for a zoo model, and what the model says otherwise.
+        execute: True also computes the outputs; "vertices" calls every vertex on its own, slowly (small models).
+        precision: "float16" or "float32", for all floating-point tensors.
+        partials: type of partial sums in float16 runs.
+        available_memory_proportion: share of a tile's memory that the temporary data of one plan may take.
+        seed: of zoo weights and of inputs that were left out.
+        threads: host threads for values; results do not depend on it.
+        progress: called with (stage, done, total).
+
+    Raises:
+        BadInput, UnknownName, Unsupported, BadHardware: all are `IpuSimError`; a model that does not fit is not an error but a report whose
+        `memory.fits` is False.
+    """
+    target = find_system(system)
+    dtype = _precision(precision)
+    if execute not in (False, True, "vertices"):
+        raise BadInput(f"execute must be False, True or 'vertices', not {execute!r}")
+    options = Options(as_dtype(partials), float(available_memory_proportion), int(threads))
+    started = time.perf_counter()
+    workload, replicas, remarks = _load(model, target, batch, seed)
+    given = _check_inputs(workload, dict(inputs), replicas) if inputs is not None else None
+    compiled = _compile(_in_precision(workload, dtype), target.chip, options, progress)
+    compiled_at = time.perf_counter()
+    trace = _measure(compiled, target.chip)
+    measured_at = time.perf_counter()
+    profile = _profile(compiled, trace, target, replicas, options, dtype, remarks)
+    wall = {"compile": compiled_at - started, "simulate": measured_at - compiled_at}
+    outputs: dict[str, Array] = {}
+    if execute:
+        arrays = given if given is not None else _drawn(workload, replicas, seed)
+        outputs = _execute(compiled, target.chip, arrays, replicas, execute == "vertices", options.threads, progress)
+        wall["execute"] = time.perf_counter() - measured_at
+    return Report(profile, outputs, wall)
+
+
+# -- loading -----------------------------------------------------------------------------------------------------------
+
+
+def _precision(precision: str | DType) -> DType:
+    dtype = as_dtype(precision)
+    if dtype not in (float16, float32):
+        raise BadInput(f"precision must be float16 or float32, not {dtype}")
+    return dtype
+
+
+@lru_cache(maxsize=1)
+def _zoo() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for point in entry_points(group="ipusim.models"):
+        for name, entry in point.load().ZOO.items():
+            if name in found:
+                raise BadInput(f"two installed model packages call a model {name!r}")
+            found[name] = entry
+    return found
+
+
+@lru_cache(maxsize=1)
+def _rules() -> Rules:
+    rules = Rules()
+    for point in entry_points(group="ipusim.kernels"):
+        for op, rule in point.load().rules().items():
+            rules.add(op, rule, point.value)
+    return rules
+
+
+def _load(
+    model: str | Path | Workload, target: SystemSpec, batch: int | None, seed: int
+) -> tuple[Workload, int, tuple[str, ...]]:
+    """(workload of one replica, replicas, remarks)."""
+    if batch is not None and (isinstance(batch, bool) or not isinstance(batch, int) or batch < 1):
+        raise BadInput(f"batch must be a whole number of at least 1, not {batch!r}")
+    if isinstance(model, Workload):
+        if batch is not None and batch != model.batch:
+            raise BadInput(f"workload {model.name!r} is built for batch {model.batch}, not {batch}")
+        replicas, remarks = _replicas(target, model.batch)
+        if replicas > 1:
+            raise BadInput(
+                f"workload {model.name!r} is built for batch {model.batch} and cannot be split over {target.ipus} IPUs: "
+                f"build it for batch {model.batch // target.ipus} and run it on one of them"
+            )
+        return model, 1, remarks
+    if isinstance(model, str) and model in _zoo():
+        replicas, remarks = _replicas(target, batch or 1)
+        return _zoo()[model].build((batch or 1) // replicas, seed), replicas, remarks
+    path = Path(model) if isinstance(model, str | Path) else None
+    if path is None:
+        raise BadInput(f"a model is a name, a path or a Workload, not {type(model).__name__}")
+    if path.suffix != ".onnx" and not path.exists():
+        raise UnknownName("model", str(model), _zoo())
+    from ipusim.importers.onnx import load
+
+    if batch is None:
+        workload = load(path)
+        replicas, remarks = _replicas(target, workload.batch)
+        return (workload, 1, remarks) if replicas == 1 else (load(path, workload.batch // replicas), replicas, remarks)
+    replicas, remarks = _replicas(target, batch)
+    return load(path, batch // replicas), replicas, remarks
+
+
+def _replicas(target: SystemSpec, batch: int) -> tuple[int, tuple[str, ...]]:
+    """(IPUs that run a replica, what to say about it).  Raises BadInput for a batch that does not divide over them."""
+    if target.ipus == 1:
+        return 1, ()
+    if batch == 1:
+        return 1, (f"batch 1 uses one of the {target.ipus} IPUs",)
+    if batch % target.ipus:
+        divisors = ", ".join(str(n) for n in range(1, batch + 1) if batch % n == 0)
+        near = batch // target.ipus * target.ipus
+        nearest = " or ".join(str(n) for n in (near, near + target.ipus) if n)
+        raise BadInput(
+            f"batch {batch} does not divide over the {target.ipus} IPUs of {target.name} (it divides over {divisors}): take {nearest}"
+        )
+    return target.ipus, (f"{target.ipus} replicas, each on one IPU with batch {batch // target.ipus}",)
+
+
+def _in_precision(workload: Workload, dtype: DType) -> Workload:
+    from ipusim.workload.passes import with_precision
+
+    return with_precision(workload, dtype)
+
+
+# -- running -----------------------------------------------------------------------------------------------------------
+
+
+def _compile(workload: Workload, chip: ChipSpec, options: Options, progress: Progress | None) -> Compiled:
+    from ipusim.lower.compile import lower
+
+    report = (lambda done, total: progress("compiling", done, total)) if progress else None
+    return lower(workload, chip, options, _rules(), report)
+
+
+def _measure(compiled: Compiled, chip: ChipSpec) -> Trace:
+    from ipusim.engine.run import measure_time
+
+    return measure_time(compiled.graph, compiled.outputs.values(), chip, compiled.workload.fingerprint)
+
+
+def _profile(
+    compiled: Compiled,
+    trace: Trace,
+    target: SystemSpec,
+    replicas: int,
+    options: Options,
+    dtype: DType,
+    remarks: tuple[str, ...],
+) -> Profile:
+    workload = compiled.workload
+    facts = []
+    for number, node in enumerate(workload.nodes):
+        note = compiled.notes.get(number)
+        facts.append(
+            OpFacts(
+                node.name,
+                type(node.op).__name__,
+                node.flops,
+                node.macs,
+                note.method if note else "",
+                dict(note.splits) if note else {},
+            )
+        )
+    lever = LEVER.format(proportion=options.memory_proportion)
+    steps, ops, memory = derive(trace, facts, lever=lever)
+    return Profile(
+        model=workload.name,
+        system=target,
+        replicas=replicas,
+        batch=workload.batch * replicas,
+        precision=dtype.name,
+        partials=options.partials.name if dtype == float16 else dtype.name,
+        program=trace.program,
+        steps=steps,
+        ops=ops,
+        memory=memory,
+        tile_memory=trace.memory.peak,
+        tile_categories=trace.memory.categories,
+        counts=trace.counts,
+        remarks=remarks,
+    )
+
+
+def _check_inputs(workload: Workload, given: dict[str, ArrayLike], replicas: int) -> dict[str, Array]:
+    """Arrays for all replicas, checked against the workload's inputs."""
+    wanted = {v.name: v for v in workload.inputs}
+    unknown = [n for n in given if n not in wanted]
+    if unknown:
+        raise UnknownName("input", unknown[0], wanted)
+    missing = [n for n in wanted if n not in given]
+    if missing:
+        raise BadInput(f"input {missing[0]!r} is missing (inputs: {', '.join(wanted)})")
+    out: dict[str, Array] = {}
+    for name, value in wanted.items():
+        try:
+            array = np.asarray(given[name])
+        except ValueError as error:
+            raise BadInput(f"input {name!r} is not an array: {error}") from None
+        shape = _whole_shape(value.shape, workload.batch, replicas)
+        if array.shape != shape:
+            raise BadInput(f"input {name!r} has shape {array.shape}, the model takes {shape}")
+        out[name] = _checked_type(name, array, value.dtype)
+    return out
+
+
+def _checked_type(name: str, array: Array, dtype: DType) -> Array:
+    allowed = {"float": "f", "int": "iu", "uint": "iu", "bool": "b"}[dtype.kind]
+    if array.dtype.kind not in allowed:
+        raise BadInput(f"input {name!r} has element type {array.dtype}, the model takes {dtype}")
+    if dtype.kind in ("int", "uint"):
+        limits = np.iinfo(dtype.numpy)
+        if array.size and (array.min() < limits.min or array.max() > limits.max):
+            raise BadInput(f"input {name!r} has values outside {dtype} ({limits.min} to {limits.max})")
+    return array
+
+
+def _whole_shape(shape: tuple[int, ...], batch: int, replicas: int) -> tuple[int, ...]:
+    batched = bool(shape) and shape[0] == batch
+    return (shape[0] * replicas, *shape[1:]) if batched else shape
+
+
+def _drawn(workload: Workload, replicas: int, seed: int) -> dict[str, Array]:
+    """Seeded inputs: normal floats, indices within the tables they index, other integers and bools one."""
+    from ipusim.workload.ops_shape import Gather
+
+    rows = {
+        n.inputs[1].name: n.inputs[0].shape[n.op.axis] for n in workload.nodes if isinstance(n.op, Gather)
+    }
+    rng = np.random.default_rng(seed)
+    out: dict[str, Array] = {}
+    for value in workload.inputs:
+        shape = _whole_shape(value.shape, workload.batch, replicas)
+        if value.dtype.is_float:
+            out[value.name] = rng.standard_normal(shape, np.float32)
+        elif value.name in rows:
+            out[value.name] = rng.integers(0, rows[value.name], shape).astype(value.dtype.numpy)
+        else:
+            out[value.name] = np.ones(shape, value.dtype.numpy)
+    return out
+
+
+def _execute(
+    compiled: Compiled,
+    chip: ChipSpec,
+    arrays: dict[str, Array],
+    replicas: int,
+    vertices: bool,
+    threads: int,
+    progress: Progress | None,
+) -> dict[str, Array]:
+    """Outputs by name, the replicas' joined along the batch; BLAS is held to one thread, so that results do not depend on it."""
+    from threadpoolctl import threadpool_limits
+
+    from ipusim.engine.run import compute_values, initial_values
+
+    report = (lambda done, total: progress("executing", done, total)) if progress else None
+    batch = compiled.workload.batch
+    parts: list[dict[str, Array]] = []
+    with threadpool_limits(1, "blas"):
+        for replica in range(replicas):
+            given = {}
+            for name, tensor in compiled.inputs.items():
+                whole = arrays[name]
+                share = whole if whole.shape == tensor.shape else whole[replica * batch : (replica + 1) * batch]
+                given[tensor.variables()[0]] = np.ascontiguousarray(share).astype(tensor.dtype.numpy)
+            values = initial_values(compiled.graph, given)
+            compute_values(compiled.graph, values, chip, vertices=vertices, progress=report)
+            parts.append({name: tensor.read(values).copy() for name, tensor in compiled.outputs.items()})
+    if replicas == 1:
+        return parts[0]
+    return {name: np.concatenate([p[name] for p in parts], axis=0) for name in parts[0]}
+
+
+__all__ = ["Report", "load_report", "models", "simulate", "systems"]
+

@@ -1,0 +1,230 @@
+"""The `ipusim` command: run, systems, models.
+
+Results go to stdout, progress and errors to stderr.  Exit codes: 0 done; 2 bad usage or bad input, with one line that says what; 3 the model does
+not fit (the report is written all the same); 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ipusim.errors import BadInput, IpuSimError
+
+if TYPE_CHECKING:
+    from ipusim.api import Report
+
+DONE, BAD, DOES_NOT_FIT, INTERRUPTED = 0, 2, 3, 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)
+        raise SystemExit(BAD)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = _Parser(prog="ipusim", description="Simulate models on Graphcore's IPU.")
+    top.add_argument("--version", action="store_true", help="print the version and stop")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+    run = commands.add_parser("run", help="simulate a model and print its latency report")
+    run.add_argument("model", help="a zoo model (see `ipusim models`) or an ONNX file")
+    run.add_argument("--system", default="GC2", help="system to run on (see `ipusim systems`; default GC2)")
+    run.add_argument("--batch", type=int, help="samples in all (default: 1, or what the model says)")
+    run.add_argument("--precision", default="float16", help="float16 (default) or float32")
+    run.add_argument("--partials", default="float32", help="type of partial sums in float16 runs (default float32)")
+    run.add_argument(
+        "--available-memory-proportion",
+        type=float,
+        default=0.6,
+        metavar="P",
+        help="share of a tile's memory for the temporary data of one plan (default 0.6)",
+    )
+    run.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="FIELD=VALUE",
+        help="change the system, e.g. chip.tiles=608 (repeatable)",
+    )
+    run.add_argument("--execute", action="store_true", help="also compute the outputs")
+    run.add_argument("--inputs", metavar="FILE.npz", help="arrays by input name, for --execute (default: seeded)")
+    run.add_argument("--outputs", metavar="FILE.npz", help="where to write the computed outputs")
+    run.add_argument("--seed", type=int, default=0, help="seed of random weights and inputs (default 0)")
+    run.add_argument("--threads", type=int, default=1, help="host threads for computing values (default 1)")
+    run.add_argument("--steps", action="store_true", help="list every superstep in the text report")
+    run.add_argument("--save", metavar="FILE", help="save the whole report, to be loaded with ipusim.load_report")
+    run.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    for name, what in (("systems", "list the systems that can be simulated"), ("models", "list the models of the zoo")):
+        listing = commands.add_parser(name, help=what)
+        listing.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    try:
+        chosen = parser().parse_args(arguments)
+        if chosen.version:
+            import ipusim
+
+            print(f"ipusim {ipusim.__version__}")
+            return DONE
+        if chosen.command is None:
+            parser().print_help()
+            return BAD
+        return {"run": _run, "systems": _systems, "models": _models}[chosen.command](chosen)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    except IpuSimError as error:
+        print(f"ipusim: {' '.join(str(error).split())}", file=sys.stderr)
+        return BAD
+    except KeyboardInterrupt:
+        print("\nipusim: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return DONE
+
+
+class _Progress:
+    """Tells on stderr how far long work has come: nothing in the first second, then now and then."""
+
+    def __init__(self) -> None:
+        self.started = self.said = time.monotonic()
+        self.live = sys.stderr.isatty()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self.started > 1 and now - self.said > (0.1 if self.live else 5):
+            self.said = now
+            text = f"ipusim: {stage} {done + 1} of {total}"
+            print(f"\r{text:<60}" if self.live else text, end="" if self.live else "\n", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Clears the line."""
+        if self.live and self.said > self.started:
+            print(f"\r{'':<60}\r", end="", file=sys.stderr, flush=True)
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    from ipusim.api import simulate
+    from ipusim.hw.presets import system
+
+    if (chosen.inputs or chosen.outputs) and not chosen.execute:
+        raise BadInput("--inputs and --outputs need --execute")
+    target = system(chosen.system).parse_settings(chosen.settings)
+    for name in (chosen.save, chosen.outputs):
+        if name and not Path(name).absolute().parent.is_dir():
+            raise BadInput(f"cannot write {name}: its folder does not exist")
+    progress = _Progress()
+    try:
+        report = simulate(
+            chosen.model,
+            _read_inputs(chosen.inputs) if chosen.inputs else None,
+            system=target,
+            batch=chosen.batch,
+            execute=chosen.execute,
+            precision=chosen.precision,
+            partials=chosen.partials,
+            available_memory_proportion=chosen.available_memory_proportion,
+            seed=chosen.seed,
+            threads=chosen.threads,
+            progress=progress,
+        )
+    finally:
+        progress.close()
+    return _deliver(report, chosen)
+
+
+def _deliver(report: Report, chosen: argparse.Namespace) -> int:
+    if chosen.save:
+        report.save(chosen.save)
+    if chosen.outputs:
+        import numpy as np
+
+        from ipusim.report.store import write_atomically
+
+        outputs: dict[str, Any] = report.outputs
+        write_atomically(Path(chosen.outputs), lambda file: np.savez(file, **outputs))
+    if chosen.json:
+        print(json.dumps(report.to_dict()))
+    else:
+        from ipusim.view.text import render
+
+        print(render(report.profile, execution_steps=chosen.steps), end="")
+        for name, array in report.outputs.items():
+            print(f"Output {name}: {array.dtype}{list(array.shape)}, from {array.min():.6g} to {array.max():.6g}")
+    sys.stdout.flush()
+    memory = report.memory
+    if memory.fits:
+        return DONE
+    name, size, why = memory.largest[0] if memory.largest else ("none", 0, "")
+    print(
+        f"ipusim: does not fit: tile {memory.worst_tile} needs {memory.max_tile_bytes:,} bytes and has {memory.tile_limit_bytes:,}; "
+        f"its largest variable is {name} ({size:,} bytes, {why}); what would help: {memory.lever}",
+        file=sys.stderr,
+    )
+    return DOES_NOT_FIT
+
+
+def _read_inputs(name: str) -> dict[str, Any]:
+    import zipfile
+
+    import numpy as np
+
+    try:
+        with np.load(name, allow_pickle=False) as file:
+            if not hasattr(file, "files"):
+                raise BadInput(f"{name} holds one array without a name: save with numpy.savez(file, input_name=array)")
+            return {key: file[key] for key in file.files}
+    except FileNotFoundError:
+        raise BadInput(f"no file {name}") from None
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile):
+        raise BadInput(f"{name} is not a file that numpy.savez wrote") from None
+
+
+def _systems(chosen: argparse.Namespace) -> int:
+    from ipusim.hw.presets import SYSTEMS
+
+    if chosen.json:
+        listed = [
+            {
+                "name": s.name,
+                "summary": s.summary,
+                "ipus": s.ipus,
+                "tiles_per_ipu": s.chip.tiles,
+                "memory_per_tile": s.chip.tile.memory_bytes,
+                "clock_hz": s.chip.clock_hz,
+            }
+            for s in SYSTEMS.values()
+        ]
+        print(json.dumps({"schema": "ipusim.systems", "version": 1, "systems": listed}))
+        return DONE
+    print(f"{'name':<8} {'IPUs':>4} {'tiles':>6} {'KiB/tile':>8} {'GHz':>6}  summary")
+    for s in SYSTEMS.values():
+        chip = s.chip
+        memory, clock = chip.tile.memory_bytes // 1024, chip.clock_hz / 1e9
+        print(f"{s.name:<8} {s.ipus:>4} {chip.tiles:>6} {memory:>8} {clock:>6.3f}  {s.summary}")
+    return DONE
+
+
+def _models(chosen: argparse.Namespace) -> int:
+    from ipusim.api import models
+
+    if chosen.json:
+        listed = [{"name": name, "summary": summary} for name, summary in models().items()]
+        print(json.dumps({"schema": "ipusim.models", "version": 1, "models": listed}))
+        return DONE
+    for name, summary in models().items():
+        print(f"{name:<12} {summary}")
+    return DONE

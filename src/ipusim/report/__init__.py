@@ -1,0 +1,1 @@
+"""Trace -> profile: every number that a report shows is derived here, and nowhere twice."""
