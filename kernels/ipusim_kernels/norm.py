@@ -29,6 +29,7 @@ from ipusim_kernels.elementwise.rule import binary, unary
 from ipusim_kernels.halves import store, widen
 from ipusim_kernels.pool.rule import channel_window_sum
 from ipusim_kernels.reduce import numeric
+from ipusim_kernels.reduce.cycles import inverse_deviation_region
 from ipusim_kernels.reduce.rule import as_rows, reduce_rows
 
 
@@ -94,9 +95,8 @@ class DeviationAttrs:
 
 
 def deviation_cycles(attrs: DeviationAttrs, elements: int) -> int:
-    """Tile cycles of InverseStdDeviation over six workers (poplibs popnnCycleEstimators.cpp: 6 + 4 + 5 per two elements)."""
-    share = -(-elements // 6)
-    return 6 * (6 + 4 + 5 * -(-share // 2))
+    """Tile cycles of InverseStdDeviation with the elements shared by six workers, one region each."""
+    return 6 * (6 + inverse_deviation_region(-(-elements // 6)))
 
 
 def deviation_flops(attrs: DeviationAttrs, elements: int) -> int:

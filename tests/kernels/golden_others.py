@@ -1,5 +1,6 @@
 """Golden counts of pooling, slicing and reduction vertices, by name of the vertex: parameters -> cycles."""
 
+from ipusim.hw.cost import transfer_cycles
 from ipusim_kernels.gather import cycles as gather
 from ipusim_kernels.pool import cycles as pool
 from ipusim_kernels.reduce import cycles as reduce
@@ -39,7 +40,28 @@ def continuous(p, chip):
     return reduce.continuous_reduce(int(p["numOutputs"]), int(p["numPartials"]), p["partials"] == "half", False)
 
 
+def arg_gather(p, chip):
+    return reduce.arg_gather(int(p["size"]), int(p["workerSize"]))
+
+
+def arg_sparse(p, chip):
+    return reduce.arg_sparse(int(p["n"]))
+
+
+def deviation(p, chip):
+    return 6 + sum(reduce.inverse_deviation_region(int(n)) for n in p["sizes"].split("+"))
+
+
+def exchange(p, chip):
+    received = int(p["bytes"])
+    return transfer_cycles(received, received if p["sharedBus"] == "1" else 0, int(p["bytesPerCycle"]))
+
+
 BUILT = {
+    "popnn::ReduceMaxClassGather": arg_gather,
+    "popnn::ReduceMaxClassSparse": arg_sparse,
+    "poplin::InverseStdDeviation": deviation,
+    "planner:exchange": exchange,
     "popnn::MaxPooling": max_pooling,
     "popops::DynamicSlice1D": dynamic_slice,
     "popops::MultiSlice": multi_slice,

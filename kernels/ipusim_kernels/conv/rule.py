@@ -126,7 +126,7 @@ def lower_matmul(low: Lowering, op: MatMul, node: Node, inputs: Sequence[Tensor]
         a.dtype,
     )
     made = _out_variable(low, work)
-    product = made.reshape((groups, shape.co, shape.out_width))
+    product = made.reshape((groups, shape.co * chosen.serial, shape.out_width))
     result = product if chosen.swapped else product.transpose((0, 2, 1))
     whole = WholeMatMul(
         codelets.pieces_of_k(geometry(shape, chosen.partition).pieces), low.options.partials.name, low.options.threads

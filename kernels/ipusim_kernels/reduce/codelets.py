@@ -17,7 +17,7 @@ from ipusim.program.codelet import Array, Codelet
 from ipusim_kernels.elementwise.codelets import product_flop
 from ipusim_kernels.halves import store, widen
 from ipusim_kernels.reduce import numeric
-from ipusim_kernels.reduce.cycles import single_input_reduce, strided_reduce
+from ipusim_kernels.reduce.cycles import arg_gather, arg_sparse, single_input_reduce, strided_reduce
 
 
 @final
@@ -90,8 +90,7 @@ class ArgAttrs:
 
 def arg_cycles(attrs: ArgAttrs, kept: int, reduced: int) -> int:
     """Tile cycles of ReduceMaxClassGather for each kept row: pieces to six workers, then the best of them."""
-    share = -(-reduced // 6)
-    return kept * (9 + 6 * (30 + 3 * (share - 1)) + 6 * (27 + 3 * 5))
+    return kept * (arg_gather(reduced, -(-reduced // 6)) + 6 * arg_sparse(min(6, reduced)))
 
 
 def arg_batched(attrs: ArgAttrs, arrays: Sequence[Array]) -> None:

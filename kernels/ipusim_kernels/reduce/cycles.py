@@ -96,3 +96,21 @@ def strided_reduce(
         out = (4 if update else 2) if half_out else (5 if update else 2)
         post = (3 if adds else 2) + out
     return 16 + (outputs + group - 1) // group * (3 + post + outer * (3 + (partials - 1)))
+
+
+@jit
+def arg_gather(elements: int, worker_elements: int) -> int:
+    """Tile cycles of popnn::ReduceMaxClassGather: pieces of `worker_elements` searched by six workers."""
+    return 9 + 6 * (30 + 3 * (min(worker_elements, elements) - 1))
+
+
+@jit
+def arg_sparse(elements: int) -> int:
+    """Worker cycles of popnn::ReduceMaxClassSparse: the best of `elements` candidates."""
+    return 27 + 3 * (elements - 1)
+
+
+@jit
+def inverse_deviation_region(elements: int) -> int:
+    """Worker cycles of one region of poplin::InverseStdDeviation, whose vertex takes 6 more."""
+    return 4 + 5 * ((elements + 1) // 2)

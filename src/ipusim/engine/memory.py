@@ -3,10 +3,10 @@
 A tile holds: its share of each live variable; during a superstep, the data it received and rearranged copies of it; always:
 vertex state and edge pointers, codelet code (once per tile that uses the codelet), stacks, control code and exchange code.
 
-Sizes that poplibs or the hardware notes give: an exchange instruction has 4 bytes, a receive from another tile takes three of
-them (source select, neutralise, pointer write) and a send instruction moves up to 64 words; stacks take 3168 bytes a tile (the
-vendor's profile of an adder).  Assumed: a vertex holds 8 bytes of state and 4 per connected range, a superstep 24 bytes of
-control code.  Omitted: gaps from alignment, and reuse of exchange code by equal exchanges.
+Sizes that poplibs or the hardware notes give: an exchange instruction has 4 bytes and sends up to 64 words; a receiver needs one per source
+it listens to, since the store pointer moves on by itself, and two more per exchange (pointer write, neutralise); stacks take 3168 bytes a
+tile (the vendor's profile of an adder).  Assumed: a vertex holds 8 bytes of state and 4 per connected range, a superstep 24 bytes of
+control code, and what a field receives lands in one piece.  Omitted: gaps from alignment, and reuse of exchange code by equal exchanges.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ipusim.program.tensor import Variable
 
 STACK_BYTES = 3168  # [vendor-profile] an adder on GC2 reports 3168 bytes of stack on each tile
 EXCHANGE_INSTRUCTION_BYTES = 4  # [poplibs] lib/popops embedding planner: 4 bytes per exchange instruction
-RECEIVE_INSTRUCTIONS = 3  # [ipu-stack] source select, neutralise, pointer write
+PHASE_INSTRUCTIONS = 2  # [ipu-stack] pointer write and neutralise, once per exchange and receiving tile
 SEND_WORDS = 64  # [constants] TEXCH_SENDOFF_INTERNAL_COUNT_LIMIT
 CONTROL_BYTES_PER_STEP = 24  # [assumed] sync, exchange and run-all instructions with their operands
 VERTEX_BYTES, EDGE_BYTES = 8, 4  # [assumed] plain pointers: one word per connected range, two words of state
@@ -79,7 +79,8 @@ def _fixed(graph: Graph, arrivals: Sequence[Traffic | None], tiles: int) -> dict
     for moved in arrivals:
         if moved is not None:
             sends = -(-moved.sent // (4 * SEND_WORDS))
-            exchange += EXCHANGE_INSTRUCTION_BYTES * (RECEIVE_INSTRUCTIONS * moved.sources + sends)
+            receives = moved.sources + PHASE_INSTRUCTIONS * (moved.sources > 0)
+            exchange += EXCHANGE_INSTRUCTION_BYTES * (receives + sends)
     return {
         "stack": np.full(tiles, STACK_BYTES, np.int64),
         "control code": np.full(tiles, CONTROL_BYTES_PER_STEP * len(graph.steps), np.int64),
