@@ -7,9 +7,16 @@ import onnx
 from onnx import numpy_helper
 
 NAMES = (
-    "light_bvlc_alexnet", "light_densenet121", "light_inception_v1", "light_inception_v2", "light_resnet50", "light_shufflenet",
-    "light_squeezenet", "light_vgg19", "light_zfnet512",
-)  # fmt: skip
+    "light_bvlc_alexnet",
+    "light_densenet121",
+    "light_inception_v1",
+    "light_inception_v2",
+    "light_resnet50",
+    "light_shufflenet",
+    "light_squeezenet",
+    "light_vgg19",
+    "light_zfnet512",
+)
 
 
 def path(name):
@@ -23,7 +30,9 @@ def _shapes(model):
         if node.op_type == "Constant":
             known[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
     return {
-        n.output[0]: tuple(int(v) for v in known[n.input[0]]) for n in model.graph.node if n.op_type == "ConstantOfShape"
+        n.output[0]: tuple(int(v) for v in known[n.input[0]])
+        for n in model.graph.node
+        if n.op_type == "ConstantOfShape"
     }
 
 

@@ -1,4 +1,6 @@
-"""ResNet and BERT written with PyTorch functions, on the constants of a workload: an independent reference for values and for time."""
+"""ResNet and BERT written with PyTorch functions, on the constants of a workload: an independent reference for values
+and for time.
+"""
 
 import math
 
@@ -49,7 +51,8 @@ def bert(workload, ids, types, present, layers=12, heads=12, w=None):
     for layer in range(layers):
         name = f"layer{layer}"
         q, k, v = (
-            t.view(batch, sequence, heads, -1).transpose(1, 2) for t in dense(x, f"{name}/attention/qkv").chunk(3, dim=2)
+            t.view(batch, sequence, heads, -1).transpose(1, 2)
+            for t in dense(x, f"{name}/attention/qkv").chunk(3, dim=2)
         )
         scores = torch.softmax(q @ k.transpose(2, 3) / math.sqrt(hidden // heads) + mask, dim=-1)
         mixed = (scores @ v).transpose(1, 2).reshape(batch, sequence, hidden)

@@ -1,6 +1,7 @@
 """The kernels of ipusim: codelets with their cycles, and how each op is lowered to them.
 
-`rules()` is what the entry-point group `ipusim.kernels` asks a kernel package for: a dict from op type to lowering rule.
+`rules()` is what the entry-point group `ipusim.kernels` asks a kernel package for: a dict from op type to lowering
+rule.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Whether a codelet finds its operand in the order it reads, or the tile has to rearrange it first.
 
-Matrix codelets read channels in groups (16 halves for AMP).  A tensor remembers how many neighbouring channels are stored
-together and along which axis; a view can move that axis.
+Matrix codelets read channels in groups (16 halves for AMP).  A tensor remembers how many neighbouring channels are
+stored together and along which axis; a view can move that axis.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Softmax and the normalisations: reductions and broadcast operations in the order the vendor's library runs them.
 
-Softmax: maximum, subtract, exponential in place, sum in float, inverse, multiply (poplibs lib/popnn/LogSoftmax.cpp, NonLinearity.cpp).
-Norms: mean, power (mean of squares), inverse standard deviation, subtract the mean, multiply by it, then gamma and
-beta (lib/poplin/Norms.cpp, lib/popnn/GroupNorm.cpp).  Statistics are float.  Values: the whole op in float32 and one rounding; each vertex on its
-own boxes rounds after every step, as the chip does.
+Softmax: maximum, subtract, exponential in place, sum in float, inverse, multiply (poplibs lib/popnn/LogSoftmax.cpp,
+NonLinearity.cpp). Norms: mean, power (mean of squares), inverse standard deviation, subtract the mean, multiply by
+it, then gamma and beta (lib/poplin/Norms.cpp, lib/popnn/GroupNorm.cpp).  Statistics are float.  Values: the whole op
+in float32 and one rounding; each vertex on its own boxes rounds after every step, as the chip does.
 """
 
 from __future__ import annotations
@@ -112,7 +112,14 @@ def deviation_compute(attrs: DeviationAttrs, sizes: tuple[int, ...], boxes: Sequ
 
 
 DEVIATION = Codelet(
-    "poplin::InverseStdDeviation", ("elements",), deviation_cycles, deviation_compute, None, deviation_flops, "multi", 192
+    "poplin::InverseStdDeviation",
+    ("elements",),
+    deviation_cycles,
+    deviation_compute,
+    None,
+    deviation_flops,
+    "multi",
+    192,
 )
 
 
@@ -143,7 +150,9 @@ class NormAttrs:
 
 
 def whole_norm(attrs: NormAttrs, arrays: Sequence[Array]) -> None:
-    """x, optional scale, optional bias (broadcastable to x), out: rows normalised, scaled and shifted with one rounding."""
+    """x, optional scale, optional bias (broadcastable to x), out: rows normalised, scaled and shifted with one
+    rounding.
+    """
     x, *parameters, out = arrays
     made = np.empty(x.shape, np.float32).reshape(attrs.rows)
     numeric.normalise(np.ascontiguousarray(x).reshape(attrs.rows), attrs.epsilon, made)
@@ -208,7 +217,11 @@ def _combined(low: Lowering, epsilon: float, parameters: Sequence[Tensor], dtype
 
         first = scale.map(factor, f"norm scale {epsilon:g}", var)
         second = bias.map(
-            lambda b, s, m, v: np.asarray(b - m.astype(np.float32) * factor(s, v)), f"norm shift {epsilon:g}", scale, mean, var
+            lambda b, s, m, v: np.asarray(b - m.astype(np.float32) * factor(s, v)),
+            f"norm shift {epsilon:g}",
+            scale,
+            mean,
+            var,
         )
         place = low.spread(first.shape, dtype)
         return tuple(  # type: ignore[return-value]
@@ -265,5 +278,3 @@ def whole_lrn(attrs: LrnAttrs, arrays: Sequence[Array]) -> None:
             total[:, lo:hi] += squares[:, lo + shift : hi + shift]
     base = np.float32(attrs.bias) + np.float32(attrs.alpha / attrs.size) * total
     store(x / base ** np.float32(attrs.beta), arrays[1])
-
-

@@ -1,7 +1,7 @@
 """Ops that only change how elements are looked at: they add no vertices and move no data.
 
-What a view costs, its consumers pay: their exchange gathers the elements from wherever they are, and a matrix codelet that wants another order
-rearranges them on its tile.
+What a view costs, its consumers pay: their exchange gathers the elements from wherever they are, and a matrix codelet
+that wants another order rearranges them on its tile.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """BERT encoder with embeddings and a SQuAD head.
 
-Definition: Devlin et al. 2018 (base: 12 layers, hidden 768, 12 heads of 64, feed-forward 3072, vocabulary 30522, 512 positions), inference without
-dropout; query, key and value are one matmul, as in the published IPU application.  22.3 GFLOP for a sequence of 128.  Weights are random, normal
-as BERT is initialised (deviation 0.02, larger for
-embeddings and the head so that tokens stay apart and logits differ); the mask is additive, -10000 where the attention mask is 0 (in half, -10000 is exact).
+Definition: Devlin et al. 2018 (base: 12 layers, hidden 768, 12 heads of 64, feed-forward 3072, vocabulary 30522, 512
+positions), inference without dropout; query, key and value are one matmul, as in the published IPU application.  22.3
+GFLOP for a sequence of 128.  Weights are random, normal as BERT is initialised (deviation 0.02, larger for embeddings
+and the head so that tokens stay apart and logits differ); the mask is additive, -10000 where the attention mask is 0
+(in half, -10000 is exact).
 """
 
 from __future__ import annotations
@@ -11,8 +12,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from typing import final
-
-import numpy as np
 
 from ipusim.dtype import float32, int32
 from ipusim.errors import BadInput
@@ -102,8 +101,12 @@ class _Layers:
     def embeddings(self, ids: Value, types: Value) -> Value:
         """Word, position and segment embeddings, normalised."""
         c, b = self.config, self.b
-        words = b.gather(self.weight("embeddings/word", (c.vocabulary, c.hidden), EMBEDDING_DEVIATION), ids, name="embeddings/words")
-        segments = b.gather(self.weight("embeddings/segment", (2, c.hidden), EMBEDDING_DEVIATION), types, name="embeddings/segments")
+        words = b.gather(
+            self.weight("embeddings/word", (c.vocabulary, c.hidden), EMBEDDING_DEVIATION), ids, name="embeddings/words"
+        )
+        segments = b.gather(
+            self.weight("embeddings/segment", (2, c.hidden), EMBEDDING_DEVIATION), types, name="embeddings/segments"
+        )
         table = self.weight("embeddings/position", (c.positions, c.hidden), EMBEDDING_DEVIATION)
         positions = b.slice(table, (0, 0), (c.sequence, c.hidden), name="embeddings/positions")
         y = b.add(b.add(words, positions, name="embeddings/add"), segments, name="embeddings/add2")
@@ -111,12 +114,14 @@ class _Layers:
 
 
 def build(config: BertConfig) -> Workload:
-    """Inputs "input_ids", "token_type_ids", "attention_mask" (batch, sequence) int32; outputs "start" and "end" logits."""
+    """Inputs "input_ids", "token_type_ids", "attention_mask" (batch, sequence) int32; outputs "start" and "end"
+    logits.
+    """
     made = _Layers(config)
     b, shape = made.b, (config.batch, config.sequence)
     ids, types = b.input("input_ids", shape, int32), b.input("token_type_ids", shape, int32)
     present = b.cast(b.input("attention_mask", shape, int32), float32, name="mask/cast")
-    hidden = b.mul(b.sub(np.float32(1.0), present, name="mask/absent"), MASKED, name="mask/scale")
+    hidden = b.mul(b.sub(1.0, present, name="mask/absent"), MASKED, name="mask/scale")
     mask = b.reshape(hidden, (config.batch, 1, 1, config.sequence), name="mask/shape")
     x = made.embeddings(ids, types)
     for layer in range(config.layers):

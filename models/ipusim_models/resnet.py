@@ -1,7 +1,8 @@
 """ResNet v1.5 for ImageNet: bottleneck blocks with the stride in the 3x3 convolution.
 
-Definition: He et al. 2015 with the v1.5 change; batch norm is folded, so every convolution has a bias.  ResNet-50 has 4.089 G multiply-adds and
-25.56 M parameters.  Weights are random: He-scaled, the last convolution of each block scaled down so that sums over blocks keep their size.
+Definition: He et al. 2015 with the v1.5 change; batch norm is folded, so every convolution has a bias.  ResNet-50 has
+4.089 G multiply-adds and 25.56 M parameters.  Weights are random: He-scaled, the last convolution of each block
+scaled down so that sums over blocks keep their size.
 """
 
 from __future__ import annotations

@@ -43,8 +43,8 @@ LEVER = (
 class Report:
     """What a simulation found: `print` it, read its numbers, `save` it, make tables of it.
 
-    `outputs` holds the results by name if the simulation computed them (else it is empty); `wall` the seconds that compiling, timing and
-    computing took on this host.
+    `outputs` holds the results by name if the simulation computed them (else it is empty); `wall` the seconds that
+    compiling, timing and computing took on this host.
     """
 
     profile: Profile
@@ -193,9 +193,8 @@ def simulate(
         threads: host threads for values; results do not depend on it.
         progress: called with (stage, done, total).
 
-    Raises:
-        BadInput, UnknownName, Unsupported, BadHardware: all are `IpuSimError`; a model that does not fit is not an error but a report whose
-        `memory.fits` is False.
+    Raises: BadInput, UnknownName, Unsupported, BadHardware: all are `IpuSimError`; a model that does not fit is not
+        an error but a report whose `memory.fits` is False.
     """
     target = find_system(system)
     dtype = _precision(precision)
@@ -261,8 +260,8 @@ def _load(
         replicas, remarks = _replicas(target, model.batch)
         if replicas > 1:
             raise BadInput(
-                f"workload {model.name!r} is built for batch {model.batch} and cannot be split over {target.ipus} IPUs: "
-                f"build it for batch {model.batch // target.ipus} and run it on one of them"
+                f"workload {model.name!r} is built for batch {model.batch} and cannot be split over {target.ipus} "
+                f"IPUs: build it for batch {model.batch // target.ipus} and run it on one of them"
             )
         return model, 1, remarks
     if isinstance(model, str) and model in _zoo():
@@ -294,7 +293,8 @@ def _replicas(target: SystemSpec, batch: int) -> tuple[int, tuple[str, ...]]:
         near = batch // target.ipus * target.ipus
         nearest = " or ".join(str(n) for n in (near, near + target.ipus) if n)
         raise BadInput(
-            f"batch {batch} does not divide over the {target.ipus} IPUs of {target.name} (it divides over {divisors}): take {nearest}"
+            f"batch {batch} does not divide over the {target.ipus} IPUs of {target.name} "
+            f"(it divides over {divisors}): take {nearest}"
         )
     return target.ipus, (f"{target.ipus} replicas, each on one IPU with batch {batch // target.ipus}",)
 
@@ -406,9 +406,7 @@ def _drawn(workload: Workload, replicas: int, seed: int) -> dict[str, Array]:
     """Seeded inputs: normal floats, indices within the tables they index, other integers and bools one."""
     from ipusim.workload.ops_shape import Gather
 
-    rows = {
-        n.inputs[1].name: n.inputs[0].shape[n.op.axis] for n in workload.nodes if isinstance(n.op, Gather)
-    }
+    rows = {n.inputs[1].name: n.inputs[0].shape[n.op.axis] for n in workload.nodes if isinstance(n.op, Gather)}
     rng = np.random.default_rng(seed)
     out: dict[str, Array] = {}
     for value in workload.inputs:
@@ -431,7 +429,9 @@ def _execute(
     threads: int,
     progress: Progress | None,
 ) -> dict[str, Array]:
-    """Outputs by name, the replicas' joined along the batch; BLAS is held to one thread, so that results do not depend on it."""
+    """Outputs by name, the replicas' joined along the batch; BLAS is held to one thread, so that results do not
+    depend on it.
+    """
     from threadpoolctl import threadpool_limits
 
     from ipusim.engine.run import compute_values, initial_values
@@ -455,4 +455,3 @@ def _execute(
 
 
 __all__ = ["Report", "load_report", "models", "simulate", "systems"]
-

@@ -1,7 +1,7 @@
 """The `ipusim` command: run, systems, models.
 
-Results go to stdout, progress and errors to stderr.  Exit codes: 0 done; 2 bad usage or bad input, with one line that says what; 3 the model does
-not fit (the report is written all the same); 130 interrupted.
+Results go to stdout, progress and errors to stderr.  Exit codes: 0 done; 2 bad usage or bad input, with one line that
+says what; 3 the model does not fit (the report is written all the same); 130 interrupted.
 """
 
 from __future__ import annotations
@@ -170,7 +170,8 @@ def _deliver(report: Report, chosen: argparse.Namespace) -> int:
         return DONE
     name, size, why = memory.largest[0] if memory.largest else ("none", 0, "")
     print(
-        f"ipusim: does not fit: tile {memory.worst_tile} needs {memory.max_tile_bytes:,} bytes and has {memory.tile_limit_bytes:,}; "
+        f"ipusim: does not fit: tile {memory.worst_tile} needs {memory.max_tile_bytes:,} bytes "
+        f"and has {memory.tile_limit_bytes:,}; "
         f"its largest variable is {name} ({size:,} bytes, {why}); what would help: {memory.lever}",
         file=sys.stderr,
     )

@@ -1,7 +1,7 @@
 """Every error a user can meet: one hierarchy, with fields as well as text.
 
-`IpuSimError` is the base; the command line prints its message as one line and exits with 2.  A message says what is wrong,
-where (the user's own name for it), how much, and what to change.
+`IpuSimError` is the base; the command line prints its message as one line and exits with 2.  A message says what is
+wrong, where (the user's own name for it), how much, and what to change.
 """
 
 from __future__ import annotations

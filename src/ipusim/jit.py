@@ -1,15 +1,23 @@
 """The one numba decorator of the project, and conversion between half and float inside compiled code.
 
-`jit` compiles lazily, keeps the machine code on disk (beside the source, or in the user's cache; not at all where nothing can be
-written), uses numpy's error model and no fastmath, so a result depends on the source alone.  numba cannot read float16 on CPUs:
-half tensors are passed as uint16 and converted element by element, with the CPU's own instructions where it has them and by integer
-arithmetic elsewhere.  Under NUMBA_DISABLE_JIT the same functions run as plain Python, with numpy's conversions.
+`jit` compiles lazily, keeps the machine code on disk (beside the source, or in the user's cache; not at all where
+nothing can be written), uses numpy's error model and no fastmath, so a result depends on the source alone.  numba's own
+test of freshness looks at one source file, while compiled code holds copies of functions and constants from other
+modules; here the test covers those too, by content.
+
+numba cannot read float16 on CPUs: half tensors are passed as uint16 and converted element by element, with the CPU's
+own instructions where it has them and by integer arithmetic elsewhere.  Under NUMBA_DISABLE_JIT the same functions run
+as plain Python, with numpy's conversions.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from types import ModuleType
 from typing import Any, ParamSpec, TypeVar
 
 import numba
@@ -17,6 +25,7 @@ import numpy as np
 from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
+from numba.core.dispatcher import Dispatcher
 from numba.extending import intrinsic
 
 P = ParamSpec("P")
@@ -25,15 +34,53 @@ R = TypeVar("R")
 DISABLED = bool(numba.config.DISABLE_JIT)
 
 
+#: What the machine code of each compiled function was made from.
+_STAMPS: dict[Any, str] = {}
+
+
+@lru_cache(maxsize=256)
+def _content(path: str) -> bytes:
+    file = Path(path)
+    return file.read_bytes() if file.is_file() else b""
+
+
+def _plain(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_plain, value))
+    return isinstance(value, (bool, int, float, str, np.generic))
+
+
+def _taken(names: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in names.items():
+        if isinstance(value, Dispatcher):
+            yield f"{name} {_STAMPS.get(value, '')}"
+        elif isinstance(value, ModuleType):
+            kernels = (v for v in vars(value).values() if isinstance(v, Dispatcher))
+            yield from (f"{name} {_STAMPS.get(v, '')}" for v in kernels)
+        elif not name.startswith("__") and _plain(value):
+            yield f"{name} {value!r}"
+
+
+def _stamp(function: Callable[..., Any]) -> str:
+    """Hash of a function's source file, and of the compiled functions and constants at hand in its module."""
+    made = sha256(_content(function.__code__.co_filename))
+    made.update("\n".join(sorted(_taken(function.__globals__))).encode())
+    return made.hexdigest()
+
+
 def jit(function: Callable[P, R]) -> Callable[P, R]:
     """Compiles a function of arrays and scalars on its first call; its signature stays visible to type checkers."""
     if DISABLED:
         return function
     options: dict[str, Any] = {"error_model": "numpy", "nogil": True}
     try:
-        return numba.njit(cache=True, **options)(function)  # type: ignore[no-any-return]
-    except RuntimeError:  # no place to keep compiled code
-        return numba.njit(**options)(function)  # type: ignore[no-any-return]
+        kernel = numba.njit(cache=True, **options)(function)
+        _STAMPS[kernel] = _stamp(function)
+        index = kernel._cache._cache_file
+        index._source_stamp = (index._source_stamp, _STAMPS[kernel])
+    except (RuntimeError, AttributeError):  # no place to keep compiled code, or a numba that keeps it otherwise
+        kernel = numba.njit(**options)(function)
+    return kernel  # type: ignore[no-any-return]
 
 
 def _has_half_instructions() -> bool:

@@ -22,9 +22,16 @@ def load_bytes(p):
 def amp_1x1(p, chip):
     half, half_partials = flags(p)
     return amp.amp_1x1(
-        int(p["fieldElems"]), int(p["convGroups"]), int(p["inGroups"]), int(p["outGroups"]), int(p["outChansPerGroup"]),
-        half, half_partials, int(p["convUnits"]), load_bytes(p),
-    )  # fmt: skip
+        int(p["fieldElems"]),
+        int(p["convGroups"]),
+        int(p["inGroups"]),
+        int(p["outGroups"]),
+        int(p["outChansPerGroup"]),
+        half,
+        half_partials,
+        int(p["convUnits"]),
+        load_bytes(p),
+    )
 
 
 def amp_nx1(p, chip):
@@ -38,9 +45,21 @@ def amp_nx1(p, chip):
     calls = max(6 * max(workers), 6 * least + 9)
     elements = int(p["zerosInfo"])
     return amp.nx1_total(
-        calls, int(p["convGroups"]), int(p["inGroups"]), int(p["outGroups"]), int(p["outChansPerGroup"]), int(p["kernelOuter"]),
-        int(p["kernelInner"]), int(p["ampKernelHeight"]), elements, half_partials, False, units, load_bytes(p), mk1,
-    )  # fmt: skip
+        calls,
+        int(p["convGroups"]),
+        int(p["inGroups"]),
+        int(p["outGroups"]),
+        int(p["outChansPerGroup"]),
+        int(p["kernelOuter"]),
+        int(p["kernelInner"]),
+        int(p["ampKernelHeight"]),
+        elements,
+        half_partials,
+        False,
+        units,
+        load_bytes(p),
+        mk1,
+    )
 
 
 def slic_vertex(p, chip):
@@ -55,28 +74,54 @@ def slic_vertex(p, chip):
 
     outputs = sum(map(sum, workers))
     return slic.slic_total(
-        slic.slic_inner(worst(True), outputs, half8, True), slic.slic_inner(worst(False), outputs, half8, False),
-        int(p["convGroupGroups"]), int(p["subKernels"]), cg, int(p["chansPerGroup"]), chains, half_partials,
-    )  # fmt: skip
+        slic.slic_inner(worst(True), outputs, half8, True),
+        slic.slic_inner(worst(False), outputs, half8, False),
+        int(p["convGroupGroups"]),
+        int(p["subKernels"]),
+        cg,
+        int(p["chansPerGroup"]),
+        chains,
+        half_partials,
+    )
 
 
 def hmac(p, chip):
     half, half_partials = flags(p)
     mk1 = chip == "mk1"
     worst = mac.hmac_worker(
-        int(p["convSizePerPosition"]), 1, int(p["kernelPositions"]), int(p["inChansPerGroup"]), int(p["outChansPerGroup"]),
-        half, half_partials, mk1,
-    )  # fmt: skip
+        int(p["convSizePerPosition"]),
+        1,
+        int(p["kernelPositions"]),
+        int(p["inChansPerGroup"]),
+        int(p["outChansPerGroup"]),
+        half,
+        half_partials,
+        mk1,
+    )
     return mac.hmac_total(
-        worst, int(p["convGroups"]), int(p["inGroups"]), int(p["outGroups"]), int(p["zerosInfo"]), half, half_partials, False, mk1
+        worst,
+        int(p["convGroups"]),
+        int(p["inGroups"]),
+        int(p["outGroups"]),
+        int(p["zerosInfo"]),
+        half,
+        half_partials,
+        False,
+        mk1,
     )
 
 
 def hmac_1x1(p, chip):
     return mac.hmac_1x1(
-        int(p["convSizePerPosition"]), 1, int(p["convGroups"]), int(p["inGroups"]), int(p["outGroups"]),
-        int(p["inChansPerGroup"]), int(p["outChansPerGroup"]), int(p["zerosInfo"]),
-    )  # fmt: skip
+        int(p["convSizePerPosition"]),
+        1,
+        int(p["convGroups"]),
+        int(p["inGroups"]),
+        int(p["outGroups"]),
+        int(p["inChansPerGroup"]),
+        int(p["outChansPerGroup"]),
+        int(p["zerosInfo"]),
+    )
 
 
 def vmac(p, chip):

@@ -4,10 +4,29 @@ from ipusim_kernels.cast import cycles as cast
 from ipusim_kernels.elementwise import cycles as e
 
 NAMES = {
-    "neg": "neg", "inv": "reciprocal", "inverse": "reciprocal", "signum": "sign", "gelu_erf": "gelu", "gelu-erf": "gelu", "round": "round",
-    "rem": "mod", "eq": "equal", "lt": "less", "lte": "less_equal", "gt": "greater", "gte": "greater_equal", "neq": "not_equal",
-    "absolute": "abs", "exponent": "exp", "logarithm": "log", "subtract": "sub", "multiply": "mul", "divide": "div", "maximum": "max", "v2i": "variance_to_rsqrt",
-}  # fmt: skip
+    "neg": "neg",
+    "inv": "reciprocal",
+    "inverse": "reciprocal",
+    "signum": "sign",
+    "gelu_erf": "gelu",
+    "gelu-erf": "gelu",
+    "round": "round",
+    "rem": "mod",
+    "eq": "equal",
+    "lt": "less",
+    "lte": "less_equal",
+    "gt": "greater",
+    "gte": "greater_equal",
+    "neq": "not_equal",
+    "absolute": "abs",
+    "exponent": "exp",
+    "logarithm": "log",
+    "subtract": "sub",
+    "multiply": "mul",
+    "divide": "div",
+    "maximum": "max",
+    "v2i": "variance_to_rsqrt",
+}
 
 
 def name(p):

@@ -27,9 +27,15 @@ def multi_slice(p, chip):
 
 def strided(p, chip):
     return reduce.strided_reduce(
-        int(p["numOutputs"]), int(p["numPartials"]), int(p["stride"]), int(p["outerStrides"]), p["partials"] == "half",
-        p["out"] == "half", p["op"] in ("add", "square-add", "squareadd"), p["update"] == "1",
-    )  # fmt: skip
+        int(p["numOutputs"]),
+        int(p["numPartials"]),
+        int(p["stride"]),
+        int(p["outerStrides"]),
+        p["partials"] == "half",
+        p["out"] == "half",
+        p["op"] in ("add", "square-add", "squareadd"),
+        p["update"] == "1",
+    )
 
 
 def single_input(p, chip):

@@ -1,4 +1,6 @@
-"""Every golden cycle count of the vertex kinds that are built, exactly; and which kinds of the file are not built is stated, not found out."""
+"""Every golden cycle count of the vertex kinds that are built, exactly; and which kinds of the file are not built is
+stated, not found out.
+"""
 
 import csv
 from pathlib import Path
@@ -12,14 +14,29 @@ BUILT = golden_conv.BUILT | golden_elementwise.BUILT | golden_others.BUILT
 
 #: Kinds in the file that ipusim has no vertex for yet.
 NOT_BUILT = {
-    "poplin::OuterProduct", "popnn::LossCrossEntropyTransform",
-    "popnn::LossSumSquaredTransform", "popnn::MaxPoolingGrad", "popnn::NonLinearity2D", "popnn::NonLinearityGrad1D",
-    "popops::Fill2d", "popops::HeapSortVertex",
-    "popops::MultiUpdate", "popops::MultiUpdateOp", "popops::Reduce(DEFAULT)", "popops::ScaledAddSupervisor",
-    "popops::ScaledMultiUpdateOp", "popops::Transpose1D", "popops::Transpose2D", "popops::aXPlusbYSupervisor",
-    "poprand::Bernoulli", "poprand::Dropout", "poprand::Normal", "poprand::SetSeed", "poprand::TruncatedNormal",
+    "poplin::OuterProduct",
+    "popnn::LossCrossEntropyTransform",
+    "popnn::LossSumSquaredTransform",
+    "popnn::MaxPoolingGrad",
+    "popnn::NonLinearity2D",
+    "popnn::NonLinearityGrad1D",
+    "popops::Fill2d",
+    "popops::HeapSortVertex",
+    "popops::MultiUpdate",
+    "popops::MultiUpdateOp",
+    "popops::Reduce(DEFAULT)",
+    "popops::ScaledAddSupervisor",
+    "popops::ScaledMultiUpdateOp",
+    "popops::Transpose1D",
+    "popops::Transpose2D",
+    "popops::aXPlusbYSupervisor",
+    "poprand::Bernoulli",
+    "poprand::Dropout",
+    "poprand::Normal",
+    "poprand::SetSeed",
+    "poprand::TruncatedNormal",
     "poprand::Uniform",
-}  # fmt: skip
+}
 
 
 def rows():

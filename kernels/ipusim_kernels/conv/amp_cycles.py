@@ -1,8 +1,9 @@
 """Cycles of the AMP convolution vertices, ConvPartial1x1Out and ConvPartialnx1.
 
-Ideal: all matrix units finish one position in 4 cycles with half activations (8 with float).  What comes on top: loading weights for every
-input group and kernel position, pipeline start and end per run of positions, and the supervisor's loops.  Source: poplibs
-lib/poplin/PerformanceEstimation.hpp, head 7eac0f26 and the last text with Mk1 a9352552.
+Ideal: all matrix units finish one position in 4 cycles with half activations (8 with float).  What comes on top:
+loading weights for every input group and kernel position, pipeline start and end per run of positions, and the
+supervisor's loops.  Source: poplibs lib/poplin/PerformanceEstimation.hpp, head 7eac0f26 and the last text with Mk1
+a9352552.
 
 Arguments are whole numbers and flags.  `positions` are those of one worker; a run is an unbroken row of them.
 """
@@ -92,7 +93,9 @@ def amp_1x1(
     units: int,
     load_bytes: int,
 ) -> int:
-    """Tile cycles of ConvPartial1x1Out over `positions` on the tile; `out_chans` per out group, a multiple of `units`."""
+    """Tile cycles of ConvPartial1x1Out over `positions` on the tile; `out_chans` per out group, a multiple of
+    `units`.
+    """
     least, most = positions // 6, (positions + 5) // 6
     common = is_common(half, half_partials, units)
     r1, r2 = retention(half, common)

@@ -1,7 +1,7 @@
 """Vertices of a convolution: AMP 1x1, AMP Nx1, SLIC, horizontal and vertical MAC, and the reduction of partial sums.
 
-All convolution codelets compute the same sums over their boxes; they differ in time, in the grouping of channels they want and in
-when they may be used.  Values: products and sums in float32, rounded to the partial type once per vertex.
+All convolution codelets compute the same sums over their boxes; they differ in time, in the grouping of channels they
+want and in when they may be used.  Values: products and sums in float32, rounded to the partial type once per vertex.
 """
 
 from __future__ import annotations
@@ -99,7 +99,9 @@ def reduce_compute(attrs: ReduceAttrs, sizes: tuple[int, ...], boxes: Sequence[S
         target[0] = total
 
 
-REDUCE = Codelet("poplin::ReduceAdd", ("elements", "partials"), reduce_cycles, reduce_compute, None, reduce_flops, "multi", 640)
+REDUCE = Codelet(
+    "poplin::ReduceAdd", ("elements", "partials"), reduce_cycles, reduce_compute, None, reduce_flops, "multi", 640
+)
 
 
 @final

@@ -1,14 +1,16 @@
 """From a partition to vertices: which tile computes which box, where the partial sums live and how they are reduced.
 
-Tiles are numbered with the conv group outermost, then in channels, kernel rows, batch, field, and out channels innermost, so
-that neighbouring tiles need the same activations and can share their exchange buses (poplibs lib/poplin/Convolution.cpp).
-Everything here depends on the shape and the partition alone and is remembered, so equal layers share their arrays.
+Tiles are numbered with the conv group outermost, then in channels, kernel rows, batch, field, and out channels
+innermost, so that neighbouring tiles need the same activations and can share their exchange buses (poplibs
+lib/poplin/Convolution.cpp). Everything here depends on the shape and the partition alone and is remembered, so equal
+layers share their arrays.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import final
 
 import numpy as np
@@ -98,9 +100,7 @@ def geometry(s: ConvShape, p: Partition) -> Geometry:
     )
 
 
-def _reach(
-    s: ConvShape, axis: int, *, out: tuple[I64, I64], taps: tuple[I64, I64], size: int
-) -> tuple[I64, I64, I64]:
+def _reach(s: ConvShape, axis: int, *, out: tuple[I64, I64], taps: tuple[I64, I64], size: int) -> tuple[I64, I64, I64]:
     """(first input, end of input, padding before it) that outputs `out` need for kernel positions `taps`."""
     start = out[0] * s.stride[axis] - s.pad[axis] + taps[0] * s.dilation[axis]
     end = (out[1] - 1) * s.stride[axis] - s.pad[axis] + (taps[1] - 1) * s.dilation[axis] + 1
@@ -118,11 +118,7 @@ def _boxes(ranges: list[tuple[I64, I64]]) -> Boxes:
 
 def _pieces(edge: dict[str, I32]) -> tuple[tuple[int, int, int, int], ...]:
     channels, rows = edge["ci"].tolist(), edge["ky"].tolist()
-    return tuple(
-        (c0, c1, k0, k1)
-        for c0, c1 in zip(channels, channels[1:], strict=False)
-        for k0, k1 in zip(rows, rows[1:], strict=False)
-    )
+    return tuple((c0, c1, k0, k1) for c0, c1 in pairwise(channels) for k0, k1 in pairwise(rows))
 
 
 def _partial_map(s: ConvShape, edge: dict[str, I32], grid: I32) -> Mapping:
@@ -135,7 +131,9 @@ def _partial_map(s: ConvShape, edge: dict[str, I32], grid: I32) -> Mapping:
 
 
 def _weight_map(s: ConvShape, edge: dict[str, I32], grid: I32) -> Mapping:
-    """Each weight lives once, with the tiles that use it sharing it evenly (poplibs charges weights - weights / sharers)."""
+    """Each weight lives once, with the tiles that use it sharing it evenly (poplibs charges weights - weights /
+    sharers).
+    """
     g, ci, ky, b, y, x, co = grid.shape
     sharers = b * y * x
     users = grid.transpose(0, 6, 1, 2, 3, 4, 5).reshape(g, co, ci, ky, 1, sharers)
@@ -147,7 +145,9 @@ def _weight_map(s: ConvShape, edge: dict[str, I32], grid: I32) -> Mapping:
 
 @lru_cache(maxsize=2048)
 def operand_map(s: ConvShape, p: Partition) -> Mapping:
-    """Where a constant in the place of the activations lives, (N, G, Ci, H, W) of a 1x1 shape: shared evenly by its users."""
+    """Where a constant in the place of the activations lives, (N, G, Ci, H, W) of a 1x1 shape: shared evenly by its
+    users.
+    """
     geo = geometry(s, p)
     users = geo.partial_map.tiles.transpose(1, 2, 0, 4, 5, 3)
     shape = (s.batch, s.groups, s.ci, s.height, s.width)
@@ -165,18 +165,20 @@ def subdivide(coarse: Mapping, users: I32, keep: int) -> Mapping:
         bounds, part = _refine(cut, factor)
         fine.append(bounds)
         places.append(part)
-    index = np.zeros((), np.int64)
-    cell = []
-    for axis, (piece, part) in enumerate(places):
+    index: I64 = np.zeros((), np.int64)
+    cell: list[I64] = []
+    for axis, (piece, number) in enumerate(places):
         reach = (1,) * axis + (-1,) + (1,) * (len(places) - axis - 1)
-        index = index * factors[axis] + part.reshape(reach)
+        index = np.asarray(index * factors[axis] + number.reshape(reach))
         cell.append(piece.reshape(reach))
     return Mapping(coarse.shape, tuple(fine), users[(*cell, index)].astype(np.int32))
 
 
 def _refine(cut: I32, factor: int) -> tuple[I32, tuple[I64, I64]]:
     """Every piece cut into `factor` parts: (boundaries, (piece, part) of each fine piece)."""
-    bounds, piece, part = [0], [], []
+    bounds: list[int] = [0]
+    piece: list[int] = []
+    part: list[int] = []
     for i, (a, b) in enumerate(zip(cut[:-1].tolist(), cut[1:].tolist(), strict=True)):
         inner = cuts(b - a, factor)[1:] + a
         bounds += inner.tolist()
@@ -187,7 +189,9 @@ def _refine(cut: I32, factor: int) -> tuple[I32, tuple[I64, I64]]:
 
 @lru_cache(maxsize=4096)
 def best_factors(widths: tuple[int, ...], parts: int, keep: int) -> tuple[int, ...]:
-    """Split counts per axis, product at most `parts`, that make the largest piece smallest; later axes split first on ties."""
+    """Split counts per axis, product at most `parts`, that make the largest piece smallest; later axes split first on
+    ties.
+    """
     free = tuple(1 if a < keep else w for a, w in enumerate(widths))
     options = candidates(free, parts).astype(np.int64)
     pieces = -(-np.array(widths, np.int64) // options)
@@ -215,7 +219,9 @@ def _staged(source: Mapping, members: int) -> Mapping:
 
 
 def reduce_map(source: Mapping, members: int) -> Mapping:
-    """Where sums of `members` neighbouring partials (first axis) go: each cell spread over the tiles that hold its partials."""
+    """Where sums of `members` neighbouring partials (first axis) go: each cell spread over the tiles that hold its
+    partials.
+    """
     return _staged(source, members)
 
 
@@ -233,5 +239,7 @@ def _first_depth(lo: I32, hi: I32, first: I32) -> I32:
 
 
 def reduce_rows(target: Mapping, depth: int, members: int) -> tuple[Rows, Boxes]:
-    """Vertices that sum `members` partials for every share of `target`: rows (elements, partials) and boxes of the partials."""
+    """Vertices that sum `members` partials for every share of `target`: rows (elements, partials) and boxes of the
+    partials.
+    """
     return _reduce_rows(target, depth, members)

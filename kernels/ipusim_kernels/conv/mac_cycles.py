@@ -1,9 +1,9 @@
 """Cycles of the vector MAC convolution vertices, horizontal and vertical.
 
-Horizontal: a dot product over input channels per output; vertical: multiply-adds over kernel taps, every worker with its own copy of the
-outputs.  Both run on the vector units, far below AMP, but need no padding of channels.  Source: poplibs
-lib/poplin/PerformanceEstimation.hpp, head 7eac0f26 and the Mk1 text a9352552 (which rounds dot products otherwise and has a precedence
-slip in the vertical form; both reproduced).
+Horizontal: a dot product over input channels per output; vertical: multiply-adds over kernel taps, every worker with
+its own copy of the outputs.  Both run on the vector units, far below AMP, but need no padding of channels.  Source:
+poplibs lib/poplin/PerformanceEstimation.hpp, head 7eac0f26 and the Mk1 text a9352552 (which rounds dot products
+otherwise and has a precedence slip in the vertical form; both reproduced).
 """
 
 from __future__ import annotations
@@ -87,7 +87,9 @@ def hmac_1x1(
     out_chans: int,
     zero_elements: int,
 ) -> int:
-    """Tile cycles of the head's 1x1 form for half activations and float partials; worst worker has `positions` in `runs`."""
+    """Tile cycles of the head's 1x1 form for half activations and float partials; worst worker has `positions` in
+    `runs`.
+    """
     dot = hmac_dot(in_chans, True, False, False)
     if positions == 0:
         call = 1 + 7

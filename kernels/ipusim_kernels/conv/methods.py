@@ -1,7 +1,7 @@
 """The ways a tile can convolve, when each may be used, and its cycles.
 
-Source of the rules: poplibs lib/poplin/ConvVertexType.cpp and ConvModel.cpp at 7eac0f26.  Cycles are those of the vertex formulas in this
-package, on the padded sizes that the vertex sees.
+Source of the rules: poplibs lib/poplin/ConvVertexType.cpp and ConvModel.cpp at 7eac0f26.  Cycles are those of the
+vertex formulas in this package, on the padded sizes that the vertex sees.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ AMP_1X1, AMP_NX1, SLIC, HMAC, VMAC = range(5)
 @final
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A vertex kind with its grouping: channels (and conv groups) that it handles together, types, and the chip's traits."""
+    """A vertex kind with its grouping: channels (and conv groups) that it handles together, types, and the chip's
+    traits.
+    """
 
     kind: str
     in_group: int
@@ -114,15 +116,35 @@ def method_cycles(m: tuple[int, ...], stride_x: int, s: tuple[int, ...], planned
     half, half_partials, units, load, mk1 = m[5] == 1, m[6] == 1, m[7], m[8], m[9] == 1
     if kind == 0:
         return amp_1x1(
-            batch * oh * ow, groups, _ceil(ci, in_group), _ceil(co, out_group), out_group, half, half_partials, units, load
+            batch * oh * ow,
+            groups,
+            _ceil(ci, in_group),
+            _ceil(co, out_group),
+            out_group,
+            half,
+            half_partials,
+            units,
+            load,
         )
     if kind == 1:
         calls = nx1_calls(batch * oh, ow, half, half_partials, units, mk1)
         zeros = batch * oh * ow * out_group
         return nx1_total(
-            calls, groups, _ceil(ci, in_group), _ceil(co, out_group), out_group, _ceil(kh, height), kw, height, zeros,
-            half_partials, planned, units, load, mk1,
-        )  # fmt: skip
+            calls,
+            groups,
+            _ceil(ci, in_group),
+            _ceil(co, out_group),
+            out_group,
+            _ceil(kh, height),
+            kw,
+            height,
+            zeros,
+            half_partials,
+            planned,
+            units,
+            load,
+            mk1,
+        )
     if kind == 2:
         chains = 4 if half_partials and units == 16 else 2
         blocks = kh * _ceil(kw, 4)

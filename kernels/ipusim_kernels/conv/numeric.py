@@ -1,8 +1,10 @@
 """Values of convolutions and matmuls as an IPU computes them: by the plan's pieces, in the plan's precision and order.
 
-Each piece of the reduction is accumulated in float32, as the tile's matrix unit does, and rounds once to the partial type; the
-pieces are then added in order in the partial type and the sum is rounded once to the result's type.  `conv` and `matmul` compute a
-whole operation; `conv_vertex` is the meaning of one vertex, in plain loops over its boxes, and gives the same bits.
+Each piece of the reduction is accumulated in float32, as the tile's matrix unit does, and rounds once to the partial
+type; the pieces are then added in order in the partial type and the sum is rounded once to the result's type.  `conv`
+and `matmul` compute a whole operation; `conv_vertex` is the meaning of one vertex, in plain loops over its boxes.  Both
+run through the taps of a piece in the order of the kernel, one multiply-add each, so they give the same bits whatever
+the CPU, its vector width and the number of threads (on CPUs that fuse multiply and add; NUMBA_DISABLE_JIT does not).
 Omitted: the order in which the matrix unit adds the products of one piece, which is not documented.
 """
 
@@ -23,11 +25,21 @@ from ipusim.errors import BadInput
 from ipusim.jit import jit
 from ipusim.units import ceil_div
 from ipusim_kernels.conv.numeric_loops import compute_box
-from ipusim_kernels.conv.numeric_plan import Box, Pair, Pieces, Plan, Shape, plan
+from ipusim_kernels.conv.numeric_plan import Box, Pair, Pieces, Shape, plan
 from ipusim_kernels.conv.numeric_tile import F32, LANES, multiply_add
 
 Array = NDArray[Any]
-ALIGNMENT = 64
+CACHE_LINE = 64
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _How:
+    """The part of the arguments that does not depend on the arrays."""
+
+    pieces: Pieces
+    half_partials: bool
+    threads: int
 
 
 def conv(
@@ -45,37 +57,32 @@ def conv(
 ) -> None:
     """Convolution of x (N, C, H, W) with w (O, C / groups, KH, KW) into out (N, O, Ho, Wo), all float16 or all float32.
 
-    `pieces` are the parts of the reduction in order, (first channel of a group, end, first kernel row, end); `partials` is
-    "float32" or "float16".  The arrays may be views; the bits of the result do not depend on `threads`.  Raises `BadInput` if
-    shapes, types or pieces do not match.
+    `pieces` are the parts of the reduction in order, (first channel of a group, end, first kernel row, end); `partials`
+    is "float32" or "float16".  The arrays may be views; the bits of the result do not depend on `threads`.  Raises
+    `BadInput` if shapes, types or pieces do not match.
     """
-    _check_types(x, w, out, partials)
+    _check(x, w, out, partials, threads)
     shape = _conv_shape(x, w, out, stride, dilation, padding, groups)
     if out.size == 0:
         return
     how = _How(tuple((int(a), int(b), int(c), int(d)) for a, b, c, d in pieces), partials == "float16", threads)
-    x = x.reshape(shape.images, groups, shape.channels, *shape.field)
-    w = w.reshape(groups, shape.out_channels, -1)
+    field = x.reshape(shape.images, groups, shape.channels, *shape.field)
+    weights = w.reshape(groups, shape.out_channels, -1)
     result = out.reshape(shape.images, groups, shape.out_channels, *shape.out)
-    if shape.kernel == shape.stride == (1, 1) and shape.field == shape.out and _one_row(x) and _one_row(out):
-        shape = shape.in_one_row()
-        x, result = (t.reshape(*t.shape[:3], 1, -1) for t in (x, result))
-        if shape.images == 1:
-            return _product(w, x[0, :, :, 0], result[0, :, :, 0], how)
-        if shape.out == (1, 1):
-            x, result = (t[..., 0, 0].transpose(1, 0, 2) for t in (x, result))
-            return _product(x, w.transpose(0, 2, 1), result, how)
-    _run(shape, (x, w, result), how)
+    if shape.sees_itself and _one_row(x) and _one_row(out):
+        _pointwise(shape.in_one_row(), field, weights, result, how)
+    else:
+        _run(shape, field, weights, result, how)
 
 
 def matmul(
     a: Array, b: Array, out: Array, *, pieces: Sequence[tuple[int, int]], partials: str, threads: int = 1
 ) -> None:
-    """Products of a (B, M, K) and b (B, K, N) into out (B, M, N); one matrix may serve all batches of the other side.
+    """Products of a (B, M, K) and b (B, K, N) into out (B, M, N); either of a and b may be one matrix for all of them.
 
-    `pieces` are the ranges of K that are summed apart, in order; everything else as for `conv`.
+    `pieces` are the ranges of K that are summed apart, in order; everything else is as for `conv`.
     """
-    _check_types(a, b, out, partials)
+    _check(a, b, out, partials, threads)
     batches, m, n = out.shape
     if a.shape[1:] != (m, b.shape[1]) or b.shape[2] != n or {len(a), len(b)} - {1, batches}:
         raise BadInput(f"matmul of {a.shape} and {b.shape} does not give {out.shape}")
@@ -99,8 +106,8 @@ def conv_vertex(
 ) -> None:
     """One vertex: boxes x (n, g, c, h, w) and w (g, o, c, kh, kw) to sums out (n, g, o, oh, ow), all float32.
 
-    Result (oy, ox) takes tap (ky, kx) from row oy * stride_y - pad_y + ky * dilation_y of its box, and columns alike; taps
-    outside the box add nothing.
+    Result (oy, ox) takes tap (ky, kx) from row oy * stride_y - pad_y + ky * dilation_y of its box, and columns alike;
+    taps outside the box add nothing.
     """
     out[:] = np.float32(0)
     images, groups, outs, height, width = out.shape
@@ -125,19 +132,21 @@ def conv_vertex(
 # -- shapes and views --------------------------------------------------------------------------------------------------
 
 
-def _check_types(x: Array, w: Array, out: Array, partials: str) -> None:
+def _check(x: Array, w: Array, out: Array, partials: str, threads: int) -> None:
     if partials not in ("float32", "float16"):
         raise BadInput(f"partials are float32 or float16, not {partials!r}")
+    if threads < 1:
+        raise BadInput(f"threads is at least 1, not {threads}")
     if x.dtype not in (np.float16, np.float32) or not x.dtype == w.dtype == out.dtype:
-        raise BadInput(f"operands and result must all be float16 or all float32, not {x.dtype}, {w.dtype}, {out.dtype}")
+        raise BadInput(f"operands and result are all float16 or all float32, not {x.dtype}, {w.dtype} and {out.dtype}")
 
 
 def _conv_shape(
     x: Array, w: Array, out: Array, stride: Pair, dilation: Pair, padding: tuple[Pair, Pair], groups: int
 ) -> Shape:
     kernel = w.shape[2], w.shape[3]
-    reach = [size + lo + hi - d * (k - 1) - 1 for size, (lo, hi), d, k in zip(x.shape[2:], padding, dilation, kernel, strict=True)]
-    expected = tuple(r // s + 1 for r, s in zip(reach, stride, strict=True))
+    axes = zip(x.shape[2:], padding, kernel, dilation, stride, strict=True)
+    expected = ((size + lo + hi - d * (k - 1) - 1) // s + 1 for size, (lo, hi), k, d, s in axes)
     fits = x.shape[1] == groups * w.shape[1] and w.shape[0] % groups == 0
     if not fits or out.shape != (x.shape[0], w.shape[0], *expected):
         raise BadInput(
@@ -166,40 +175,41 @@ def _strides(array: Array) -> tuple[int, ...]:
 def _one_row(array: Array) -> bool:
     """True if the last two axes are evenly spaced as one."""
     *_, height, width = array.shape
-    return height == 1 or width == 1 or array.strides[-2] == width * array.strides[-1]
+    return height == 1 or width == 1 or bool(array.strides[-2] == width * array.strides[-1])
+
+
+def _pointwise(shape: Shape, x: Array, w: Array, out: Array, how: _How) -> None:
+    """A 1x1 convolution whose positions lie in one row, as a product with the longer side along the vectors."""
+    x, out = (t.reshape(*t.shape[:3], 1, -1) for t in (x, out))
+    if shape.images == 1:
+        _product(w, x[0, :, :, 0], out[0, :, :, 0], how)
+    elif shape.out == (1, 1):
+        x, out = (t[..., 0, 0].transpose(1, 0, 2) for t in (x, out))
+        _product(x, w.transpose(0, 2, 1), out, how)
+    else:
+        _run(shape, x, w, out, how)
 
 
 def _product(a: Array, b: Array, out: Array, how: _How) -> None:
     """a (G or 1, M, K) times b (G or 1, K, N) into out (G, M, N), or the transposed product if that is faster."""
-    if _product_time(b.transpose(0, 2, 1), a.transpose(0, 2, 1), out.transpose(0, 2, 1)) < _product_time(a, b, out):
-        a, b, out = b.transpose(0, 2, 1), a.transpose(0, 2, 1), out.transpose(0, 2, 1)
+    turned = b.transpose(0, 2, 1), a.transpose(0, 2, 1), out.transpose(0, 2, 1)
+    if _product_time(*turned) < _product_time(a, b, out):
+        a, b, out = turned
     groups, m, n = out.shape
     shape = Shape(1, groups, b.shape[1], m, (1, n), (1, n), (1, 1), (1, 1), (1, 1), (0, 0))
-    _run(shape, (b[None, :, :, None], a, out[None, :, :, None]), how)
+    _run(shape, b[None, :, :, None], a, out[None, :, :, None], how)
 
 
 def _product_time(a: Array, b: Array, out: Array) -> float:
-    """Nanoseconds per group, measured on one AMD Zen 5 core: multiply-adds in whole vectors, then the moves."""
-    _, m, k = a.shape
-    n = b.shape[2]
-    vectors = ceil_div(n, LANES) * LANES
-    moves = 60 * m + (0.05 if _strides(a)[2] <= 1 else 0.8) * m * k
-    moves += (0.1 if _strides(b)[2] == 1 else 0.25 if n >= LANES and _strides(b)[1] == 1 else 1.2) * k * n
-    moves += (0.1 if _strides(out)[2] == 1 else 1.2) * m * n
-    return moves + 0.008 * m * vectors * k
+    """Nanoseconds per matrix, measured on one AMD Zen 5 core: moves of a, b and the result, then whole vectors."""
+    m, k, n = int(a.shape[1]), int(a.shape[2]), int(b.shape[2])
+    load_a = 0.05 if _strides(a)[2] <= 1 else 0.8
+    load_b = 0.1 if _strides(b)[2] == 1 else 0.25 if n >= LANES and _strides(b)[1] == 1 else 1.2
+    store = 0.1 if _strides(out)[2] == 1 else 1.2
+    return 60 * m + load_a * m * k + load_b * k * n + store * m * n + 0.008 * m * k * ceil_div(n, LANES) * LANES
 
 
 # -- running -----------------------------------------------------------------------------------------------------------
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class _How:
-    """The part of the arguments that does not depend on the arrays."""
-
-    pieces: Pieces
-    half_partials: bool
-    threads: int
 
 
 class _Memory(threading.local):
@@ -209,13 +219,13 @@ class _Memory(threading.local):
         self.arrays: dict[str, F32] = {}
 
     def array(self, name: str, size: int) -> F32:
-        """A float32 array of at least `size` elements whose first lies on a cache line; contents are arbitrary."""
+        """A float32 array of `size` elements whose first lies on a cache line; contents are arbitrary."""
         kept = self.arrays.get(name)
         if kept is None or len(kept) < size:
-            fresh = np.zeros(size + ALIGNMENT // 4, np.float32)
-            skip = -fresh.ctypes.data % ALIGNMENT // 4
+            fresh = np.zeros(size + CACHE_LINE // 4, np.float32)
+            skip = -fresh.ctypes.data % CACHE_LINE // 4
             kept = self.arrays[name] = fresh[skip : skip + size]
-        return kept
+        return kept[:size]
 
 
 _MEMORY = _Memory()
@@ -223,12 +233,18 @@ _MEMORY = _Memory()
 
 @lru_cache(maxsize=4)
 def _workers(process: int, threads: int) -> ThreadPoolExecutor:
-    """Threads of this process; a fork must not inherit them, hence the process id."""
+    """Threads of this process; the process id is there because a fork must not inherit them."""
     return ThreadPoolExecutor(threads, thread_name_prefix="ipusim-conv")
 
 
+def _regular(array: Array) -> bool:
+    """True if the storage of a view can be read as a row of whole elements that begins with its first."""
+    steps = (s for s, n in zip(array.strides, array.shape, strict=True) if n > 1)
+    return array.flags.aligned and all(s >= 0 and s % array.itemsize == 0 for s in steps)
+
+
 def _flat(array: Array) -> Array:
-    """The storage from the first element of a view on, as bits of halves or as float32."""
+    """The storage from the first element of a regular view on, as bits of halves or as float32."""
     bits = array.view(np.uint16) if array.dtype == np.float16 else array
     if bits.flags.c_contiguous:
         return bits.reshape(-1)
@@ -242,27 +258,28 @@ def _readable(array: Array) -> Array:
     return flat
 
 
-def _run(shape: Shape, arrays: tuple[Array, Array, Array], how: _How) -> None:
+def _run(shape: Shape, x: Array, w: Array, out: Array, how: _How) -> None:
     """x (N, G, C, H, W) with w (G, O, taps) into out (N, G, O, Ho, Wo); axes that are broadcast have one element."""
-    x, w, out = arrays
-    if _strides(w)[2] > 1:
-        w = np.ascontiguousarray(w)
-    made = plan(shape, how.pieces, how.threads)
-    flats = _readable(x), _readable(w), _flat(out)
-    layouts = _strides(x), _strides(w), _strides(out)
-
-    window = tuple(made.window)
+    if w.size == 0:
+        out[...] = 0
+        return
+    x = x if _regular(x) else x.copy()
+    w = w if _regular(w) and _strides(w)[2] <= 1 else w.copy()
+    made = out if _regular(out) else np.empty_like(out)
+    cut = plan(shape, how.pieces, how.threads)
+    flats = _readable(x), _readable(w), _flat(made)
+    layouts = _strides(x), _strides(w), _strides(made)
+    tables = cut.phases, cut.ends, how.half_partials
 
     def compute(box: Box) -> None:
-        weights = _MEMORY.array("weights", made.weight_floats)[: made.weight_floats]
-        planes, sums = _MEMORY.array("planes", made.plane_floats), _MEMORY.array("sums", made.sum_floats)
-        arrays = weights, planes, *made.taps, sums
-        line = _MEMORY.array("line", made.line_floats)
-        how_to = made.phases, made.ends, how.half_partials
-        compute_box(*flats, layouts, window, *how_to, tuple(box), arrays, line)
+        weights, planes, sums, line = (_MEMORY.array(name, size) for name, size in cut.floats.items())
+        arrays = weights, planes, *cut.taps, sums
+        compute_box(*flats, layouts, tuple(cut.window), *tables, tuple(box), arrays, line)
 
     if how.threads == 1:
-        for box in made.boxes:
+        for box in cut.boxes:
             compute(box)
     else:
-        list(_workers(os.getpid(), how.threads).map(compute, made.boxes))
+        list(_workers(os.getpid(), how.threads).map(compute, cut.boxes))
+    if made is not out:
+        out[...] = made

@@ -1,9 +1,10 @@
 """Moves of rows of elements between arrays, converted between half and float32 on the way, by whole vectors.
 
-Ideal: target[place + i] = source[start + i] for i below `count`, exact from half to float32, to nearest even back.  A half is its
-bits in a uint16.  numba's own loops convert the last few elements of every row one at a time, and rows of images are short; here
-the last vector overlaps the one before it.  Written as instructions, a move also spares the reference counting of a call.  On
-CPUs that cannot convert, elements go one by one through integer arithmetic.  Omitted: tests of the bounds, which are the caller's.
+Ideal: target[place + i] = source[start + i] for i below `count`, exact from half to float32, to nearest even back.  A
+half is its bits in a uint16.  numba's own loops convert the last few elements of every row one at a time, and rows of
+images are short; here the last vector overlaps the one before it.  Written as instructions, a move also spares the
+reference counting of a call.  On CPUs that cannot convert, elements go one by one through integer arithmetic.  Omitted:
+tests of the bounds, which are the caller's.
 """
 
 from __future__ import annotations
@@ -138,7 +139,9 @@ def _turn_array(target: Any, place: int, down: int, source: Any, start: int, alo
         _move_array(target, place + j, down, source, start + j * along, 1, LANES)
 
 
-#: move(target, place, target_step, source, start, step, count): target[place + i * target_step] = source[start + i * step].
+#: move(target, place, target_step, source, start, step, count), for i below count:
+#: target[place + i * target_step] = source[start + i * step].
 move = _move_array if DISABLED else _move_vectors
-#: turn(target, place, down, source, start, along), i and j below LANES: target[place + i * down + j] = source[start + j * along + i].
+#: turn(target, place, down, source, start, along), for i and j below LANES:
+#: target[place + i * down + j] = source[start + j * along + i].
 turn = _turn_array if DISABLED else _turn_vectors

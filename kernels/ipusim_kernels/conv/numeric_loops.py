@@ -1,15 +1,16 @@
-"""One share of a convolution: its field and weights brought into float32, the sums of its pieces, the result rounded once.
+"""One share of a convolution: its field and weights brought into float32, the sums of its pieces, the result rounded.
 
-Ideal: out[n, g, o, y, x] = sum over c, ky, kx of w[g, o, c, ky, kx] field[n, g, c, y * stride + ky * dilation - pad, ...].  The
-field of a share is copied once into planes of float32: one plane per channel and per remainder of the position modulo the stride
-(a phase), with the padding written out.  Within a plane the tap (ky, kx) of every result lies at the same distance from the
-result's own place, so a convolution becomes a matrix product whose columns are read straight from the planes, with no copy per
-tap (im2col without its copies; columns that belong to no result are computed and dropped).  Each piece of the reduction is a
-chain of multiply-adds from zero; pieces are added in order in the partial type.
+Ideal: out[n, g, o, y, x] = sum over c, ky, kx of w[g, o, c, ky, kx] field[n, g, c, y', x'] with y' = y * stride - pad +
+ky * dilation and x' alike.  The field of a share is copied once into planes of float32: one plane per channel and per
+remainder of the position modulo the stride (a phase), with the padding written out.  Within a plane the tap (ky, kx) of
+every result lies at the same distance from the result's own place, so a convolution becomes a matrix product whose
+columns are read straight from the planes, with no copy per tap (im2col without its copies; columns that belong to no
+result are computed and dropped).  Each piece of the reduction is a chain of multiply-adds from zero; pieces are added in
+the partial type.
 
-Arrays come flat, as uint16 bits of halves or as float32, with strides in elements, so that one compiled version serves every
-view.  Arguments are arrays, numbers and plain tuples: compiled code on disk must not refer to classes that a later version of
-ipusim may have renamed.
+Arrays come flat, as uint16 bits of halves or as float32, with strides in elements, so that one compiled version serves
+every view.  Other arguments are numbers and plain tuples, in the order of `Box` and `Window` in numeric_plan: compiled
+code on disk must not refer to classes that a later version of ipusim may have renamed.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def load_rows(line: F32, place: int, x: Flat, start: int, layout: Ints, rows: in
 
 @jit
 def spread_rows(planes: F32, place: int, line: F32, start: int, window: Ints, phases: I64, phase: int, y: int) -> None:
-    """One plane of one image from field row `y` on, zero outside the field, whose row zero would lie at `start` in `line`.
+    """One phase of one image from field row `y` on, zero outside the field; its row zero would be at `start` of `line`.
 
     A row of `phases`: remainder of the row, zeros before a row, end of its data, field column of its first element.
     """
@@ -69,41 +70,41 @@ def stage_planes(
     x: Flat, layout: Ints, window: Ints, phases: I64, box: Ints, g0: int, g1: int, line: F32, planes: F32
 ) -> None:
     """The planes of groups g0 ... g1: (group, channel, phase, image, row, column), float32."""
-    _, _, channels, height, width, stride_y, _, pad_y, rows, columns, _, tail = window
+    _, _, channels, height, width, stride_y, _, pad_y, rows, columns, size, tail = window
     n0, images, y = box[0], box[1] - box[0], box[6] * stride_y - pad_y
     base, end = max(0, y), min(height, y + rows * stride_y)
     loaded = (end - base) * width
-    place = 0
+    plane = size // (channels * phases.shape[0])
     for channel in range((g1 - g0) * channels):
-        group, c = g0 + channel // channels, channel % channels
+        corner = (g0 + channel // channels) * layout[1] + channel % channels * layout[2] + base * layout[3]
         for n in range(images):
-            start = (n0 + n) * layout[0] + group * layout[1] + c * layout[2] + base * layout[3]
-            load_rows(line, n * loaded, x, start, layout, end - base, width)
+            load_rows(line, n * loaded, x, corner + (n0 + n) * layout[0], layout, end - base, width)
         for phase in range(phases.shape[0]):
+            place = (channel * phases.shape[0] + phase) * plane
             for n in range(images):
                 spread_rows(planes, place, line, n * loaded - base * width, window, phases, phase, y)
                 place += rows * columns
-    for i in range(tail):
-        planes[place + i] = np.float32(0)
+            for i in range(tail):
+                planes[np.uint64(place + i)] = np.float32(0)
 
 
 @jit
 def stage_positions(x: Flat, layout: Ints, window: Ints, box: Ints, group: int, planes: F32) -> None:
     """The same without a window: (channel, image, column), transposed by squares where channels are neighbours."""
-    channels, pitch = window[2], window[9]
+    _, _, channels, _, _, _, _, _, _, pitch, size, _ = window
+    n0, n1, _, _, _, _, _, _, x0, x1 = box
     at_n, at_g, at_c, _, at_x = layout
-    images, columns = box[1] - box[0], box[9] - box[8]
+    down, columns = size // channels, x1 - x0
     squares = columns // LANES * LANES if at_c == 1 and at_x != 1 else 0
-    for n in range(images):
-        start = (box[0] + n) * at_n + group * at_g + box[8] * at_x
+    for n in range(n1 - n0):
+        corner = (n0 + n) * at_n + group * at_g + x0 * at_x
         for c0 in range(0, channels, LANES):
-            place, from_here = (c0 * images + n) * pitch, start + c0 * at_c
+            place, start = c0 * down + n * pitch, corner + c0 * at_c
             whole = squares if c0 + LANES <= channels else 0
             for j in range(0, whole, LANES):
-                turn(planes, place + j, images * pitch, x, from_here + j * at_x, at_x)
+                turn(planes, place + j, down, x, start + j * at_x, at_x)
             for c in range(min(LANES, channels - c0)):
-                to, of = place + c * images * pitch + whole, from_here + c * at_c + whole * at_x
-                move(planes, to, 1, x, of, at_x, columns - whole)
+                move(planes, place + c * down + whole, 1, x, start + c * at_c + whole * at_x, at_x, columns - whole)
 
 
 @jit
@@ -145,7 +146,7 @@ def sweep(
 
 @jit
 def round_to_half(sums: F32, place: int, count: int, first: bool) -> None:
-    """Rounds the sums of a piece, from `place` on, to half and adds them in half to the running sums, all kept as float32."""
+    """Rounds the sums of a piece, which begin at `place`, to half and adds them in half to the running sums."""
     for i in range(count):
         part = half_to_float(float_to_half(sums[np.uint64(place + i)]))
         if not first:
@@ -193,8 +194,8 @@ def compute_box(
 ) -> None:
     """All results of one share.
 
-    The weights of an out channel are neighbours, in the order of the kernel; `ends` holds the first tap of each piece and the
-    end of the last.
+    The weights of an out channel are neighbours, in the order of the kernel; `ends` holds the first tap of each piece
+    and the end of the last.
     """
     at_x, at_w, at_out = layouts
     n0, n1, g0, g1, o0, o1, y0, y1, x0, x1 = box
@@ -209,17 +210,15 @@ def compute_box(
             stage_positions(x, at_x, window, box, group, planes)
         elif column == 0:
             stage_planes(x, at_x, window, phases, box, group, min(group + staged, g1), line, planes)
-        o = o0
-        while o < o1:
-            height = ROWS if o1 - o > HALF_ROWS else (HALF_ROWS if o1 - o > 1 else 1)
-            used = min(height, o1 - o)
+        for o in range(o0, o1, ROWS):
+            used = min(ROWS, o1 - o)
+            tall = ROWS if used > HALF_ROWS else (HALF_ROWS if used > 1 else 1)
             for i in range(used):
                 move(weights, i * length, 1, w, group * at_w[0] + (o + i) * at_w[1], 1, taps.shape[0])
             for piece in range(ends.shape[0] - 1):
                 add = piece > 0 and not half_partials
-                sweep(height, arrays, length, column, ends[piece], ends[piece + 1], apart, width, add)
+                sweep(tall, arrays, length, column, ends[piece], ends[piece + 1], apart, width, add)
                 if half_partials:
-                    round_to_half(sums, apart, height * width, piece == 0)
+                    round_to_half(sums, apart, tall * width, piece == 0)
             start = group * at_out[1] + o * at_out[2]
             write_channels(out, start, at_out, window, box, used, width, sums, line)
-            o += used

@@ -4,12 +4,13 @@ Cost of a plan on its busiest tile (poplibs lib/poplin/ConvModel.cpp, plus what 
 
     inputs + weights received + rearranging them + vertex + per reduction stage (partials received + ReduceAdd) + cast
 
-each superstep with its sync, each exchange with its lead-in, all of it once per serial step.  Memory: received inputs and weights and the
-partials, or twice the largest rearranged tensor.  A plan may use the tile's memory times the memory proportion; if none does, output
-channels are split serially, and at last the plan with the least memory is taken.
+each superstep with its sync, each exchange with its lead-in, all of it once per serial step.  Memory: received inputs
+and weights and the partials, or twice the largest rearranged tensor.  A plan may use the tile's memory times the
+memory proportion; if none does, output channels are split serially, and at last the plan with the least memory is
+taken.
 
-Omitted: transforms of the convolution itself (expanded kernel dimensions, combined groups), joint planning of training passes,
-serial splits of input channels.
+Omitted: transforms of the convolution itself (expanded kernel dimensions, combined groups), joint planning of
+training passes, serial splits of input channels.
 """
 
 from __future__ import annotations
@@ -68,6 +69,13 @@ def _with_co(s: ConvShape, co: int) -> ConvShape:
 
 
 @jit
+def _share(size: int, ways: int, grain: int) -> int:
+    """Elements of the largest of `ways` parts of whole grains."""
+    grains = (size + grain - 1) // grain
+    return min(size, (grains + ways - 1) // ways * grain)
+
+
+@jit
 def _price(
     candidates: NDArray[np.int32],
     shape: tuple[int, ...],
@@ -86,10 +94,10 @@ def _price(
     sync, lead, bytes_per_cycle, paired = chip
     for i in range(len(candidates)):
         pg, pci, pky, pb, py, px, pco = candidates[i]
-        g = min(groups, -(-(-(-groups // group_group)) // pg) * group_group)
-        c = min(ci, -(-(-(-ci // in_group)) // pci) * in_group)
-        o = min(co, -(-(-(-co // out_group)) // pco) * out_group)
-        k = min(kh, -(-(-(-kh // amp_height)) // pky) * amp_height)
+        g = _share(groups, pg, group_group)
+        c = _share(ci, pci, in_group)
+        o = _share(co, pco, out_group)
+        k = _share(kh, pky, amp_height)
         b, y, x = -(-batch // pb), -(-oh // py), -(-ow // px)
         in_y = min(height, (y - 1) * sy + (k - 1) * dy + 1)
         in_x = min(width, (x - 1) * sx + (kw - 1) * dx + 1)
@@ -152,7 +160,7 @@ def plan(
     stored: tuple[int, int] = (1, 0),
     swapped: ConvShape | None = None,
 ) -> Plan:
-    """The plan for a shape.  `stored`: channels stored together in the activations and in the weights (0: as wanted)."""
+    """The plan for a shape.  `stored`: channels stored together in activations and in weights (0: as wanted)."""
     half = dtype == float16
     wanted = Request(shape, swapped, half, half and options.partials == float16, stored, options.memory_proportion)
     return _plan(wanted, chip)
@@ -190,9 +198,7 @@ def _plan_step(wanted: Request, chip: ChipSpec, serial: int, bound: int) -> Plan
             choice, partition = _best_partition(s, method, chip, stored, bound)
             choices.append((method.kind, choice))
             if choice:
-                plans.append(
-                    Plan(method, partition, serial, flat, swapped, choice.cycles * serial, choice.temporary)
-                )
+                plans.append(Plan(method, partition, serial, flat, swapped, choice.cycles * serial, choice.temporary))
     return plans[search.pick(choices)] if plans else None
 
 
@@ -221,7 +227,7 @@ def _best_partition(
             exchange.bytes_per_cycle,
             int(exchange.paired_receive),
         ),
-        tuple(_rate(n, s, method, chip) for n in stored),
+        (_rate(stored[0], s, method, chip), _rate(stored[1], s, method, chip)),
         _stage_table(),
         cycles,
         memory,
@@ -236,7 +242,9 @@ def _best_partition(
 
 @lru_cache(maxsize=4096)
 def _splits(grains: tuple[int, ...], tiles: int, grouped: bool) -> NDArray[np.int32]:
-    """Candidate partitions; with several conv groups on a tile their channels stay together, so that a box holds them."""
+    """Candidate partitions; with several conv groups on a tile their channels stay together, so that a box holds
+    them.
+    """
     table = search.candidates(grains, tiles)
     if not grouped:
         return table
@@ -255,10 +263,11 @@ def _rate(stored: int, s: ConvShape, method: Method, chip: ChipSpec) -> int:
 
 
 def operand_rate(stored: int, channels: int, method: Method, copy_bytes: int) -> int:
-    """Bytes per cycle at which a tile rearranges an operand whose channels are stored in groups of `stored` (0: as wanted).
+    """Bytes per cycle at which a tile rearranges an operand whose channels are stored in groups of `stored` (0: as
+    wanted).
 
-    Full rearrangements move single elements, regroups whole groups up to the copy rate; channels that the method must pad are
-    copied in full (poplibs ConvModel.cpp, transform costs).
+    Full rearrangements move single elements, regroups whole groups up to the copy rate; channels that the method must
+    pad are copied in full (poplibs ConvModel.cpp, transform costs).
     """
     size = 2 if method.half else 4
     if stored == 0 or channels == 1:
@@ -276,4 +285,3 @@ def clear() -> None:
     """Forgets all plans (for measurements of cold planning)."""
     _plan.cache_clear()
     geometry.cache_clear()
-

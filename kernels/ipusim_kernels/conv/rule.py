@@ -1,7 +1,8 @@
 """Lowering of convolutions and matmuls: plan, place, compute partial sums, reduce them.
 
-A pass is: exchange inputs and weights to the tiles of the plan, rearrange them there if they are stored otherwise, compute
-partial sums, and, where the reduction is split or the partial type differs, sum and cast them in one to three stages.
+A pass is: exchange inputs and weights to the tiles of the plan, rearrange them there if they are stored otherwise,
+compute partial sums, and, where the reduction is split or the partial type differs, sum and cast them in one to three
+stages.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ from ipusim_kernels.reduce.cycles import conv_reduce_stages
 @final
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One planned convolution: x (N, G, Ci, H, W) and w (G, Co, Ci, KH, KW) in the plan's orientation, and its values."""
+    """One planned convolution: x (N, G, Ci, H, W) and w (G, Co, Ci, KH, KW) in the plan's orientation, and its
+    values.
+    """
 
     shape: ConvShape
     plan: Plan
@@ -62,9 +65,15 @@ def lower_conv(low: Lowering, op: Conv, node: Node, inputs: Sequence[Tensor]) ->
         result = made.reshape((o, n, oh, ow)).transpose((1, 0, 2, 3))
     else:
         result = made.reshape((n, o, oh, ow))
-    pads = tuple(op.padding) if len(op.padding) == 2 else ((0, 0), *op.padding)
+    pads = (op.padding[0], op.padding[1]) if len(op.padding) == 2 else ((0, 0), op.padding[0])
     whole = WholeConv(
-        shape.stride, shape.dilation, pads, op.groups, geometry(work.shape, chosen.partition).pieces, low.options.partials.name, low.options.threads
+        shape.stride,
+        shape.dilation,
+        pads,
+        op.groups,
+        geometry(work.shape, chosen.partition).pieces,
+        low.options.partials.name,
+        low.options.threads,
     )
     _run(low, work, made, WholeOp(codelets.whole_conv, whole, (x, w, result)))
     result = result.reshape(out_shape)
@@ -137,7 +146,9 @@ def lower_matmul(low: Lowering, op: MatMul, node: Node, inputs: Sequence[Tensor]
 
 
 def _batched(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, tuple[int, ...]]:
-    """a (G, M, K) and b (G, K, N); a matrix shared by all batches makes the batch part of M.  Third: the shape before (M, N)."""
+    """a (G, M, K) and b (G, K, N); a matrix shared by all batches makes the batch part of M.  Third: the shape before
+    (M, N).
+    """
     a = a.reshape((1, *a.shape)) if len(a.shape) == 1 else a
     b = b.reshape((*b.shape, 1)) if len(b.shape) == 1 else b
     lead_a, lead_b = a.shape[:-2], b.shape[:-2]
@@ -196,9 +207,7 @@ def _run(low: Lowering, work: Pass, out: Tensor, whole: WholeOp) -> None:
     low.note(p.method.kind, p.splits(), p.estimate)
 
 
-def _one_step(
-    low: Lowering, work: Pass, geo: Geometry, target: Tensor, name: str, whole: WholeOp | None
-) -> None:
+def _one_step(low: Lowering, work: Pass, geo: Geometry, target: Tensor, name: str, whole: WholeOp | None) -> None:
     p = work.plan
     partial_type = float32 if not p.method.half_partials else float16
     stages = _targets(geo)
@@ -215,7 +224,9 @@ def _one_step(
         Field("w", "in", work.w, geo.w, _rate(work.w, work, copy_bytes)),
         Field("partials", "out", partials, geo.partials),
     )
-    group = VertexGroup(CODELETS[p.method.kind], attrs, geo.rows, fields, whole if direct else None, whole is None or not direct)
+    group = VertexGroup(
+        CODELETS[p.method.kind], attrs, geo.rows, fields, whole if direct else None, whole is None or not direct
+    )
     low.execute(f"{name}convolve", [group])
     if direct:
         return

@@ -1,9 +1,9 @@
 """The one form in which convolutions and matmuls are planned.
 
-x (batch, groups, in channels, height, width) with w (groups, out channels, in channels, kernel height, kernel width) gives
-(batch, groups, out channels, height, width).  A 1x1 convolution is flattened: batch and field become one row of positions.  A
-matmul [G, M, K] x [G, K, N] has M as positions and N as out channels, or, swapped, the other way round (poplibs
-lib/poplin/MatMul.cpp and ConvModel.cpp).
+x (batch, groups, in channels, height, width) with w (groups, out channels, in channels, kernel height, kernel width)
+gives (batch, groups, out channels, height, width).  A 1x1 convolution is flattened: batch and field become one row of
+positions.  A matmul [G, M, K] x [G, K, N] has M as positions and N as out channels, or, swapped, the other way round
+(poplibs lib/poplin/MatMul.cpp and ConvModel.cpp).
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import final
 @final
 @dataclass(frozen=True, slots=True)
 class ConvShape:
-    """Sizes of one convolution; `ci` and `co` are channels per group, padding is what lies before the first row and column."""
+    """Sizes of one convolution; `ci` and `co` are channels per group, padding is what lies before the first row and
+    column.
+    """
 
     batch: int
     groups: int

@@ -1,8 +1,9 @@
 """Cycles of ConvPartial1xNSLIC, the vertex for groups of 4, 2 or 1 channels.
 
 Ideal: a window of 1 x 4 weights slides along a row, one output position per worker cycle and chain.  Source: poplibs
-lib/poplin/PerformanceEstimation.hpp, head 7eac0f26; the text of a9352552 is the same for halves.  Two quirks of the source are kept:
-weight loads are not multiplied by the number of group groups, and the zeroing pass of 8 and 16 groups is counted once.
+lib/poplin/PerformanceEstimation.hpp, head 7eac0f26; the text of a9352552 is the same for halves.  Two quirks of the
+source are kept: weight loads are not multiplied by the number of group groups, and the zeroing pass of 8 and 16
+groups is counted once.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Vertices of elementwise ops: one 1D MultiVertex per tile over what the tile owns.
 
-A function that the library has no vertex for is one generated vertex that evaluates the whole expression (popops map): its loop takes the sum
-of the loops of its parts.  Which vertex serves a broadcast operand follows from how the operand repeats in the tile's storage.
+A function that the library has no vertex for is one generated vertex that evaluates the whole expression (popops
+map): its loop takes the sum of the loops of its parts.  Which vertex serves a broadcast operand follows from how the
+operand repeats in the tile's storage.
 """
 
 from __future__ import annotations
@@ -87,7 +88,9 @@ def unary_compute(attrs: UnaryAttrs, sizes: tuple[int, ...], boxes: Sequence[Seq
         numeric.unary(attrs.kind, x, out, attrs.alpha, attrs.beta)
 
 
-UNARY_OP = Codelet("popops::UnaryOp1D", ("elements",), unary_cycles, unary_compute, unary_batched, one_flop, "multi", 256)
+UNARY_OP = Codelet(
+    "popops::UnaryOp1D", ("elements",), unary_cycles, unary_compute, unary_batched, one_flop, "multi", 256
+)
 UNARY_OP_IN_PLACE = Codelet(
     "popops::UnaryOp1DInPlace", ("elements",), unary_cycles, unary_compute, unary_batched, one_flop, "multi", 256
 )
@@ -96,7 +99,9 @@ UNARY_OP_IN_PLACE = Codelet(
 @final
 @dataclass(frozen=True, slots=True)
 class BinaryAttrs:
-    """A function of two elements: kind, element type of the operands, whether it overwrites the first, chip generation."""
+    """A function of two elements: kind, element type of the operands, whether it overwrites the first, chip
+    generation.
+    """
 
     kind: str
     dtype: DType

@@ -1,8 +1,8 @@
 """Cycles of elementwise vertices.
 
-Ideal: one 64-bit vector (two floats, four halves) per load, compute and store.  What it really takes per vector stands in the tables, from
-poplibs lib/popops/popopsCycleEstimators.hpp at 7eac0f26 (Mk1 differences from a9352552).  A table entry is (cycles, elements) of the inner
-loop: n elements take cycles * ceil(n / elements).
+Ideal: one 64-bit vector (two floats, four halves) per load, compute and store.  What it really takes per vector
+stands in the tables, from poplibs lib/popops/popopsCycleEstimators.hpp at 7eac0f26 (Mk1 differences from a9352552).
+A table entry is (cycles, elements) of the inner loop: n elements take cycles * ceil(n / elements).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Values of elementwise functions: each computed in float32 and rounded once to the storage type.
 
-`UNARY` and `BINARY` are the meaning, on float32 (or integer) arrays; the compiled loops below them are the same functions for the cases that
-networks spend their time in.  Integer division truncates and the remainder takes the divisor's sign, as ONNX says.
+`UNARY` and `BINARY` are the meaning, on float32 (or integer) arrays; the compiled loops below them are the same
+functions for the cases that networks spend their time in.  Integer division truncates and the remainder takes the
+divisor's sign, as ONNX says.
 """
 
 from __future__ import annotations
@@ -220,7 +221,9 @@ def binary(kind: str, a: Array, b: Array, out: Array) -> None:
 
 
 def _fast_half(code: int, a: Array, b: Array, out: Array) -> bool:
-    """Half arithmetic on contiguous data, the second operand whole, per row or per column; False if it is anything else."""
+    """Half arithmetic on contiguous data, the second operand whole, per row or per column; False if it is anything
+    else.
+    """
     if not (a.shape == out.shape and a.flags.c_contiguous and out.flags.c_contiguous):
         return False
     if b.shape == out.shape and b.flags.c_contiguous:

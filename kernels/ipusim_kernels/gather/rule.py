@@ -1,7 +1,8 @@
-"""Lowering of gather: the table is cut by columns, then rows, over the tiles; every tile looks up the indices that fall into its rows.
+"""Lowering of gather: the table is cut by columns, then rows, over the tiles; every tile looks up the indices that
+fall into its rows.
 
-If rows are cut, a second superstep picks each looked-up slice from the one tile that had it (poplibs lib/popops/DynamicSlice.cpp: multi-stage
-lookup).  A single constant index is a slice and moves nothing.
+If rows are cut, a second superstep picks each looked-up slice from the one tile that had it (poplibs
+lib/popops/DynamicSlice.cpp: multi-stage lookup).  A single constant index is a slice and moves nothing.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def _checked(attrs: GatherAttrs, indices: Array) -> Array:
 
 
 def gather_compute(attrs: GatherAttrs, sizes: tuple[int, ...], boxes: Sequence[Sequence[Array]]) -> None:
-    """table (rows, columns) of this tile, all indices -> (1, lookups, columns), zero where the row is another tile's."""
+    """table (rows, columns) of this tile, all indices -> (1, lookups, columns), zero for other tiles' rows."""
     table, indices, out = (b[0] for b in boxes)
     first = sizes[3]
     at = _checked(attrs, indices) - first
@@ -75,7 +76,14 @@ def whole_gather(attrs: GatherAttrs, arrays: Sequence[Array]) -> None:
 
 
 LOOKUP = Codelet(
-    "popops::MultiSlice", ("lookups", "columns", "rows", "first"), gather_cycles, gather_compute, None, no_flops, "multi", 384
+    "popops::MultiSlice",
+    ("lookups", "columns", "rows", "first"),
+    gather_cycles,
+    gather_compute,
+    None,
+    no_flops,
+    "multi",
+    384,
 )
 PICK = Codelet(
     "popops::MultiSlicePick", ("lookups", "columns", "rows"), gather_cycles, pick_compute, None, no_flops, "multi", 256
@@ -85,7 +93,7 @@ PICK = Codelet(
 @final
 @dataclass(frozen=True, eq=False, slots=True)
 class Lookup:
-    """Vertices of the first stage: rows, boxes of table, indices and pieces; mappings of the table and of the pieces."""
+    """Vertices of the first stage: rows, boxes of table, indices and pieces; mappings of table and pieces."""
 
     rows: Rows
     table: Boxes
@@ -124,14 +132,16 @@ def lookup(rows: int, columns: int, lookups: int, element: int, tiles: int) -> L
     )
 
 
-def _boxes(*ranges: tuple[np.ndarray, np.ndarray]) -> Boxes:  # type: ignore[type-arg]
+def _boxes(*ranges: tuple[np.ndarray, np.ndarray]) -> Boxes:
     lo = np.stack([a for a, _ in ranges], axis=1).astype(np.int32)
     return Boxes.one_each(lo, np.stack([b for _, b in ranges], axis=1).astype(np.int32))
 
 
 @lru_cache(maxsize=256)
 def pick(source: Mapping) -> tuple[Rows, Boxes, Boxes, Mapping]:
-    """Second stage: lookups over the tiles that hold a column piece; rows, boxes of pieces and of the result, its mapping."""
+    """Second stage: lookups over the tiles that hold a column piece; rows, boxes of pieces and of the result, its
+    mapping.
+    """
     pieces, lookups, columns = source.shape
     by_column: I32 = source.cuts[2]
     by_lookup = cuts(lookups, min(pieces, lookups))

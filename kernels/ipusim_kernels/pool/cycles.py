@@ -1,7 +1,7 @@
 """Cycles of pooling vertices.  Ideal: one 64-bit vector of channels per load, combine and store.
 
-Source: poplibs lib/popnn/PerformanceEstimation.hpp at 7eac0f26.  One quirk kept: with more than one vector of channels every worker is
-charged the extra share of the initialisation.
+Source: poplibs lib/popnn/PerformanceEstimation.hpp at 7eac0f26.  One quirk kept: with more than one vector of
+channels every worker is charged the extra share of the initialisation.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def pool_total(worst: int) -> int:
 
 @jit
 def pool_vertex(rows: int, columns: int, taps: int, channels: int, group: int, half: bool, maximum: bool) -> int:
-    """Tile cycles for `rows` output rows of `columns`, rows dealt to six workers; channels are stored in groups of `group`."""
+    """Tile cycles for `rows` output rows of `columns`, rows dealt to six workers; channels are stored in groups of
+    `group`.
+    """
     used = min(group, channels)
     width = 4 if half else 2
     vectors = (used + width - 1) // width

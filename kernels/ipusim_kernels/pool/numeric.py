@@ -23,7 +23,9 @@ def window(
     dilation: Pair,
     before: Pair,
 ) -> Array:
-    """Maximum or sum over windows of x (..., H, W) float32; positions outside are skipped.  Returns: (..., *out_shape) float32."""
+    """Maximum or sum over windows of x (..., H, W) float32; positions outside are skipped.  Returns: (...,
+    *out_shape) float32.
+    """
     combine = np.maximum if kind == "max" else np.add
     made = np.full((*x.shape[:-2], *out_shape), -np.inf if kind == "max" else 0.0, np.float32)
     for ky in range(kernel[0]):
@@ -48,7 +50,7 @@ def _span(offset: int, stride: int, outputs: int, size: int) -> tuple[int, int, 
 def counts(size: int, outputs: int, *, kernel: int, stride: int, dilation: int, limits: Pair) -> NDArray[np.float32]:
     """Kernel positions of each output that fall within limits[0] .. limits[1] around an input of `size`."""
     at = np.arange(outputs)[:, None] * stride + np.arange(kernel) * dilation
-    return ((at >= limits[0]) & (at < limits[1])).sum(axis=1).astype(np.float32)
+    return np.asarray(((at >= limits[0]) & (at < limits[1])).sum(axis=1), np.float32)
 
 
 def pool(
@@ -87,4 +89,4 @@ def _divisors(
         per_axis.append(
             counts(size[a], outputs[a], kernel=kernel[a], stride=stride[a], dilation=dilation[a], limits=limits)
         )
-    return np.maximum(per_axis[0][:, None] * per_axis[1], 1)
+    return np.asarray(np.maximum(per_axis[0][:, None] * per_axis[1], 1))

@@ -89,7 +89,9 @@ def pool_batched(attrs: PoolAttrs, arrays: Sequence[Array]) -> None:
 
 
 def pool_compute(attrs: PoolAttrs, sizes: tuple[int, ...], boxes: Sequence[Sequence[Array]]) -> None:
-    """One vertex: its input window (b, c, h, w) to its outputs; sizes end with the padding before the window and the first output."""
+    """One vertex: its input window (b, c, h, w) to its outputs; sizes end with the padding before the window and the
+    first output.
+    """
     x, out = boxes[0][0], boxes[1][0]
     s = attrs.shape
     pad, first = sizes[4:6], sizes[6:8]
@@ -110,7 +112,12 @@ def pool_compute(attrs: PoolAttrs, sizes: tuple[int, ...], boxes: Sequence[Seque
             shifted = (limits[0] - first[a] * s.stride[a], limits[1] - first[a] * s.stride[a])
             counted.append(
                 numeric.counts(
-                    s.size[a], out.shape[2 + a], kernel=s.kernel[a], stride=s.stride[a], dilation=s.dilation[a], limits=shifted
+                    s.size[a],
+                    out.shape[2 + a],
+                    kernel=s.kernel[a],
+                    stride=s.stride[a],
+                    dilation=s.dilation[a],
+                    limits=shifted,
                 )
             )
         made = made / np.maximum(counted[0][:, None] * counted[1], 1)
@@ -123,13 +130,24 @@ SUM_POOL = Codelet("popnn::SumPooling", SIZES, pool_cycles, pool_compute, pool_b
 
 
 @jit
+def _ceil(a: int, b: int) -> int:
+    return (a + b - 1) // b
+
+
+@jit
 def _price(
-    table: NDArray[np.int32], sizes: tuple[int, ...], group: int, half: bool, maximum: bool, rate: int, out: NDArray[np.int64]
+    table: NDArray[np.int32],
+    sizes: tuple[int, ...],
+    group: int,
+    half: bool,
+    maximum: bool,
+    rate: int,
+    out: NDArray[np.int64],
 ) -> None:
     batch, channels, oh, ow, height, width, kh, kw, sy, sx, dy, dx = sizes
     element = 2 if half else 4
     for i in range(len(table)):
-        b, c = -(-batch // table[i, 0]), min(channels, -(-(-(-channels // group)) // table[i, 1]) * group)
+        b, c = -(-batch // table[i, 0]), min(channels, _ceil(_ceil(channels, group), table[i, 1]) * group)
         y, x = -(-oh // table[i, 2]), -(-ow // table[i, 3])
         in_y, in_x = min(height, (y - 1) * sy + (kh - 1) * dy + 1), min(width, (x - 1) * sx + (kw - 1) * dx + 1)
         out[i] = -(-b * c * in_y * in_x * element // rate) + pool_vertex(b * y, x, kh * kw, c, group, half, maximum)
@@ -158,7 +176,11 @@ def windows(s: PoolShape, group: int, half: bool, maximum: bool, chip: ChipSpec)
 
 
 def _windows(s: PoolShape, group: int, pieces: list[int]) -> Windows:
-    edges = [cuts(s.batch, pieces[0]), cuts(s.channels, pieces[1], group), *(cuts(s.out[a], pieces[2 + a]) for a in range(2))]
+    edges = [
+        cuts(s.batch, pieces[0]),
+        cuts(s.channels, pieces[1], group),
+        *(cuts(s.out[a], pieces[2 + a]) for a in range(2)),
+    ]
     grid = np.arange(int(np.prod([len(e) - 1 for e in edges])), dtype=np.int32).reshape([len(e) - 1 for e in edges])
     at = np.unravel_index(grid.ravel(), grid.shape)
     lo = np.stack([e[a] for e, a in zip(edges, at, strict=True)], axis=1).astype(np.int32)
@@ -224,10 +246,6 @@ def channel_window_sum(low: Lowering, x: Tensor, size: int) -> Tensor:
     rest = int(np.prod(x.shape[2:]))
     seen = x.reshape((n, c, rest)).transpose((0, 2, 1)).reshape((n, rest, 1, c))
     before = (size - 1) // 2
-    shape = PoolShape(
-        n, rest, (1, c), (1, c), (1, size), (1, 1), (1, 1), ((0, 0), (before, size - 1 - before))
-    )
+    shape = PoolShape(n, rest, (1, c), (1, c), (1, size), (1, 1), (1, 1), ((0, 0), (before, size - 1 - before)))
     made = add_pool(low, "sum", seen, shape, False, "window", deferred=True)
     return made.reshape((n, rest, c)).transpose((0, 2, 1)).reshape(x.shape)
-
-

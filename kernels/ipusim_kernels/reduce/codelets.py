@@ -1,7 +1,7 @@
 """Vertices of reductions over axes: x seen as (kept, reduced), one MultiVertex per tile over a box of it.
 
-The time of a box is that of the vendor's reduce vertices on six workers: columns side by side are a strided reduction, a single column a
-reduction of contiguous elements.
+The time of a box is that of the vendor's reduce vertices on six workers: columns side by side are a strided
+reduction, a single column a reduction of contiguous elements.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from ipusim_kernels.reduce.cycles import arg_gather, arg_sparse, single_input_re
 @final
 @dataclass(frozen=True, slots=True)
 class AxisAttrs:
-    """A stage of a reduction: kinds, types, whether it ends it, how many elements it reduces in all, and statistics it makes."""
+    """A stage of a reduction: kinds, types, whether it ends it, how many elements it reduces in all, and statistics
+    it makes.
+    """
 
     kind: str
     half_in: bool

@@ -1,7 +1,8 @@
 """Cycles of reduction vertices.
 
-Ideal: eight halves or four floats are accumulated per worker cycle.  Sources: poplibs lib/poplin/PerformanceEstimation.hpp (ReduceAdd of
-convolutions), lib/poplin/ConvReducePlan.cpp (stages), lib/popops/reduction/CycleEstimationFunctions.cpp (the others), at 7eac0f26.
+Ideal: eight halves or four floats are accumulated per worker cycle.  Sources: poplibs
+lib/poplin/PerformanceEstimation.hpp (ReduceAdd of convolutions), lib/poplin/ConvReducePlan.cpp (stages),
+lib/popops/reduction/CycleEstimationFunctions.cpp (the others), at 7eac0f26.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ def conv_reduce_single_input(elements: int, partials: int, half_out: bool, half_
 def conv_reduce_stages(depth: int) -> tuple[int, ...]:
     """Partials left after each intermediate stage of a reduction of `depth`, e.g. 16 -> (4,), 125 -> (25, 5), 12 -> ().
 
-    One stage below 16, two below 125, three above; each intermediate depth is the integer next to depth^((s - 1) / s) that needs
-    fewer messages (quotient plus remainder; the lower one on a tie).
+    One stage below 16, two below 125, three above; each intermediate depth is the integer next to depth^((s - 1) / s)
+    that needs fewer messages (quotient plus remainder; the lower one on a tie).
     """
     stages = 1 if depth < 16 else (2 if depth < 125 else 3)
     left: list[int] = []

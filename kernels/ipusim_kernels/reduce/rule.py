@@ -1,7 +1,8 @@
 """Lowering of reductions over axes, in one or two stages.
 
-x is seen as (kept, reduced) and cut into a grid over the tiles; each tile reduces its box, and if the reduced axis was cut, a second stage
-adds up the pieces where the results live.  The grid is chosen by price: bytes received, the reduce vertex, and the second superstep.
+x is seen as (kept, reduced) and cut into a grid over the tiles; each tile reduces its box, and if the reduced axis
+was cut, a second stage adds up the pieces where the results live.  The grid is chosen by price: bytes received, the
+reduce vertex, and the second superstep.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def _price(
 @final
 @dataclass(frozen=True, eq=False, slots=True)
 class Grid:
-    """First-stage vertices: rows (kept, reduced), boxes of x and of the pieces, mapping of the pieces (pieces, kept)."""
+    """First-stage vertices: rows (kept, reduced), boxes of x and of pieces, mapping of pieces (pieces, kept)."""
 
     rows: Rows
     x: Boxes
@@ -56,7 +57,9 @@ class Grid:
 
 @lru_cache(maxsize=1024)
 def grid(kept: int, reduced: int, element: int, half: bool, chip: ChipSpec, whole_rows: bool = False) -> Grid:
-    """The cheapest grid for a reduction of (kept, reduced) elements of `element` bytes; `whole_rows` keeps rows together."""
+    """The cheapest grid for a reduction of (kept, reduced) elements of `element` bytes; `whole_rows` keeps rows
+    together.
+    """
     table = search.candidates((kept, 1 if whole_rows else reduced), chip.tiles)
     cycles = np.empty(len(table), np.int64)
     exchange = chip.exchange
@@ -86,7 +89,9 @@ def _grid(kept: int, reduced: int, pk: int, pr: int) -> Grid:
 
 @lru_cache(maxsize=1024)
 def combine(mapping: Mapping) -> tuple[Rows, Boxes, Boxes, Mapping]:
-    """Second stage over pieces mapped by `mapping` (pieces, kept): rows, boxes of pieces and result, mapping of the result (1, kept)."""
+    """Second stage over pieces mapped by `mapping` (pieces, kept): rows, boxes of pieces and result, mapping of the
+    result (1, kept).
+    """
     ck = mapping.cuts[1]
     first = Mapping((1, mapping.shape[1]), (np.array([0, 1], np.int32), ck), np.ascontiguousarray(mapping.tiles[:1]))
     shares = first.shares()
@@ -100,7 +105,14 @@ def combine(mapping: Mapping) -> tuple[Rows, Boxes, Boxes, Mapping]:
 
 
 def reduce_rows(
-    low: Lowering, kind: str, x: Tensor, dtype: DType, name: str, whole: WholeOp | None = None, *, deferred: bool = False
+    low: Lowering,
+    kind: str,
+    x: Tensor,
+    dtype: DType,
+    name: str,
+    whole: WholeOp | None = None,
+    *,
+    deferred: bool = False,
 ) -> Tensor:
     """Adds a reduction of x (kept, reduced) along its second axis; the result, (kept,) of `dtype`.
 
@@ -124,7 +136,10 @@ def reduce_rows(
     result_variable = low.variable((1, kept), dtype, name, mapping)
     result = Tensor.of(result_variable).reshape((kept,))
     attrs = AxisAttrs(kind, made.dtype.bytes == 2, dtype.bytes == 2, reduced, False, True, adds)
-    fields = (Field("pieces", "in", out.transpose((1, 0)), pieces), Field("out", "out", Tensor.of(result_variable), target))
+    fields = (
+        Field("pieces", "in", out.transpose((1, 0)), pieces),
+        Field("out", "out", Tensor.of(result_variable), target),
+    )
     group = VertexGroup(REDUCE_AXIS, attrs, rows, fields, *_values(whole, kind, x, result, deferred))
     low.execute(f"{name}/combine", [group])
     return result
@@ -134,9 +149,7 @@ def _partial(dtype: DType) -> DType:
     return float32 if dtype.is_float else dtype
 
 
-def _values(
-    whole: WholeOp | None, kind: str, x: Tensor, result: Tensor, deferred: bool
-) -> tuple[WholeOp | None, bool]:
+def _values(whole: WholeOp | None, kind: str, x: Tensor, result: Tensor, deferred: bool) -> tuple[WholeOp | None, bool]:
     if deferred:
         return None, True
     return whole or WholeOp(codelets.whole_reduce, WholeReduce(kind), (x, result)), False

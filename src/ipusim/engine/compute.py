@@ -1,12 +1,13 @@
 """Compute phase: cycles of every vertex, tile by tile.
 
-Ideal (cost-model of poplibs): MultiVertices of a tile run one after another, each with all six contexts; worker vertices are
-dealt to the contexts in order, each to the one that is free first, and one thread cycle is six tile cycles:
+Ideal (cost-model of poplibs): MultiVertices of a tile run one after another, each with all six contexts; worker
+vertices are dealt to the contexts in order, each to the one that is free first, and one thread cycle is six tile
+cycles:
 
     tile cycles = sum of MultiVertices + 6 x makespan of the worker vertices
 
-A tile without vertices is idle.  Vertices of equal sizes take equal time, so the estimator is called once per distinct row.
-Omitted: memory conflicts between contexts, launch cost beyond what the vertex formulas hold.
+A tile without vertices is idle.  Vertices of equal sizes take equal time, so the estimator is called once per
+distinct row. Omitted: memory conflicts between contexts, launch cost beyond what the vertex formulas hold.
 """
 
 from __future__ import annotations
@@ -129,8 +130,8 @@ def compute_cycles(compute_set: ComputeSet, chip: ChipSpec) -> I64:
 def copy_cycles(compute_set: ComputeSet, chip: ChipSpec) -> I64:
     """Cycles each tile spends rearranging fields before its vertices run.  Returns: (tiles,) int64.
 
-    A rearrangement of b bytes at r bytes per cycle takes 5 b / 4 r cycles (poplibs lib/poplin/ConvModel.cpp, the transform
-    cost of the convolution planner).
+    A rearrangement of b bytes at r bytes per cycle takes 5 b / 4 r cycles (poplibs lib/poplin/ConvModel.cpp, the
+    transform cost of the convolution planner).
     """
     out = np.zeros(chip.tiles, np.int64)
     for group in compute_set.groups:

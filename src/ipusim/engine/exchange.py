@@ -1,8 +1,8 @@
 """What an exchange moves, derived from the boxes that vertices read and the mappings of what they read.
 
-Ideal: a tile receives each element of its boxes that another tile owns, once per vertex field; a tile sends each element once
-however many tiles listen (multicast is free at the sender), and two neighbours that receive the same data share their two
-buses.  Equal boxes are found first, so data sent to many tiles is walked once.
+Ideal: a tile receives each element of its boxes that another tile owns, once per vertex field; a tile sends each
+element once however many tiles listen (multicast is free at the sender), and two neighbours that receive the same
+data share their two buses.  Equal boxes are found first, so data sent to many tiles is walked once.
 
 Omitted: parts of two different boxes that overlap (halos of neighbouring tiles) count twice at the sender, although one
 transmission could serve both.  An element that two fields of one vertex read is received twice.
@@ -26,8 +26,8 @@ from ipusim.program.mapping import I32, I64, Mapping
 class Traffic:
     """Bytes per tile of one exchange, each (tiles,) int64.
 
-    `shared` is the part of `received` that the tile's bus partner receives as well; `sources` counts the tiles each tile listens
-    to, summed over fields.
+    `shared` is the part of `received` that the tile's bus partner receives as well; `sources` counts the tiles each
+    tile listens to, summed over fields.
     """
 
     sent: I64
@@ -73,9 +73,20 @@ def field_traffic(rows: Rows, boxes: Boxes, mapping: Mapping, *, tiles: int, ele
         repeats = np.array(mapping.repeats or (False,))
         lo, hi = (boxes.lo, boxes.hi) if mapping.shape else _scalar_boxes(len(boxes.lo))
         _walk(
-            lo, hi, owner, cuts, offsets, cells, strides, repeats, element_bytes,
-            found.sent, found.received, found.shared, found.sources,
-        )  # fmt: skip
+            lo,
+            hi,
+            owner,
+            cuts,
+            offsets,
+            cells,
+            strides,
+            repeats,
+            element_bytes,
+            found.sent,
+            found.received,
+            found.shared,
+            found.sources,
+        )
         return found, boxes, mapping  # the last two only so that their ids stay taken
 
     return rows.memo(key, make)[0]

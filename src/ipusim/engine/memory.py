@@ -1,12 +1,14 @@
 """Bytes on every tile at every superstep.
 
-A tile holds: its share of each live variable; during a superstep, the data it received and rearranged copies of it; always:
-vertex state and edge pointers, codelet code (once per tile that uses the codelet), stacks, control code and exchange code.
+A tile holds: its share of each live variable; during a superstep, the data it received and rearranged copies of it;
+always: vertex state and edge pointers, codelet code (once per tile that uses the codelet), stacks, control code and
+exchange code.
 
-Sizes that poplibs or the hardware notes give: an exchange instruction has 4 bytes and sends up to 64 words; a receiver needs one per source
-it listens to, since the store pointer moves on by itself, and two more per exchange (pointer write, neutralise); stacks take 3168 bytes a
-tile (the vendor's profile of an adder).  Assumed: a vertex holds 8 bytes of state and 4 per connected range, a superstep 24 bytes of
-control code, and what a field receives lands in one piece.  Omitted: gaps from alignment, and reuse of exchange code by equal exchanges.
+Sizes that poplibs or the hardware notes give: an exchange instruction has 4 bytes and sends up to 64 words; a
+receiver needs one per source it listens to, since the store pointer moves on by itself, and two more per exchange
+(pointer write, neutralise); stacks take 3168 bytes a tile (the vendor's profile of an adder).  Assumed: a vertex
+holds 8 bytes of state and 4 per connected range, a superstep 24 bytes of control code, and what a field receives
+lands in one piece.  Omitted: gaps from alignment, and reuse of exchange code by equal exchanges.
 """
 
 from __future__ import annotations
@@ -40,9 +42,7 @@ def variable_bytes(variable: Variable, tiles: int) -> I64:
     return variable.mapping.elements_per_tile(tiles) * variable.dtype.bytes
 
 
-def measure(
-    graph: Graph, lives: dict[Variable, Life], *, arrivals: Sequence[Traffic | None], chip: ChipSpec
-) -> Memory:
+def measure(graph: Graph, lives: dict[Variable, Life], *, arrivals: Sequence[Traffic | None], chip: ChipSpec) -> Memory:
     """Memory of a program whose supersteps receive `arrivals`."""
     tiles, steps = chip.tiles, max(1, len(graph.steps))
     fixed = _fixed(graph, arrivals, tiles)
@@ -70,7 +70,7 @@ def _fixed(graph: Graph, arrivals: Sequence[Traffic | None], tiles: int) -> dict
     users: dict[str, tuple[Codelet, NDArray[np.bool_]]] = {}
     for compute_set in graph.compute_sets():
         for group in compute_set.groups:
-            edges = group.rows.memo(("edges", len(group.fields)), lambda g=group: _edge_bytes(g.fields, tiles, g.rows.tile))  # type: ignore[misc]
+            edges = _edge_bytes(len(group.fields), tiles, group.rows.tile)
             state += edges
             used = users.setdefault(group.codelet.name, (group.codelet, np.zeros(tiles, bool)))[1]
             used[group.rows.tile] = True
@@ -90,8 +90,8 @@ def _fixed(graph: Graph, arrivals: Sequence[Traffic | None], tiles: int) -> dict
     }
 
 
-def _edge_bytes(fields: Sequence[object], tiles: int, tile: NDArray[np.int32]) -> I64:
-    per_vertex = VERTEX_BYTES + EDGE_BYTES * len(fields)
+def _edge_bytes(fields: int, tiles: int, tile: NDArray[np.int32]) -> I64:
+    per_vertex = VERTEX_BYTES + EDGE_BYTES * fields
     return np.bincount(tile, minlength=tiles).astype(np.int64) * per_vertex
 
 
@@ -109,9 +109,7 @@ def _variables(lives: dict[Variable, Life], steps: int, tiles: int) -> tuple[NDA
     return np.cumsum(change[:-1], axis=0), always
 
 
-def _arrived(
-    graph: Graph, arrivals: Sequence[Traffic | None], steps: int, tiles: int
-) -> NDArray[np.int64]:
+def _arrived(graph: Graph, arrivals: Sequence[Traffic | None], steps: int, tiles: int) -> NDArray[np.int64]:
     """Received and rearranged data that lives only during its superstep."""
     out = np.zeros((steps, tiles), np.int64)
     for step, (compute_set, moved) in enumerate(zip(graph.compute_sets(), arrivals, strict=True)):

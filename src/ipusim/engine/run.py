@@ -1,7 +1,8 @@
 """Walks a program superstep by superstep: `measure_time` for the cycles, `compute_values` for the results.
 
-Both look at the same vertex groups.  Values live once per variable as whole arrays; with `vertices=True` every vertex is called on its
-own boxes and its cycles are counted at that call, which is the slow and literal meaning of the program.
+Both look at the same vertex groups.  Values live once per variable as whole arrays; with `vertices=True` every vertex
+is called on its own boxes and its cycles are counted at that call, which is the slow and literal meaning of the
+program.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What happened: arrays over (superstep, tile), appended by the engine and never changed.
 
-A superstep is: sync, exchange, rearrangement of what arrived, compute.  Each phase lasts as long as its slowest tile, so the
-length of a superstep is a sum of maxima and the total is the sum over supersteps.
+A superstep is: sync, exchange, rearrangement of what arrived, compute.  Each phase lasts as long as its slowest tile,
+so the length of a superstep is a sum of maxima and the total is the sum over supersteps.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ PHASES = ("compute", "copy_before", "copy_after", "exchange", "link", "sync", "h
 class StepTrace:
     """One superstep: per-tile arrays, each (tiles,) int64, and the length of each phase in cycles.
 
-    `compute`, `copies`: busy cycles; `sent`, `received`, `shared`: bytes (`shared` is the part of `received` that the bus
-    partner receives too); `flops`, `vertices`: totals.
+    `compute`, `copies`: busy cycles; `sent`, `received`, `shared`: bytes (`shared` is the part of `received` that the
+    bus partner receives too); `flops`, `vertices`: totals.
     """
 
     name: str
@@ -60,8 +60,9 @@ class StepTrace:
 class Memory:
     """Bytes on each tile.
 
-    `live` (steps, tiles): what a tile holds during each superstep, everything included; `categories`: (tiles,) arrays at the
-    tile's own peak step; `limit`: bytes a tile has; `variables`: for the worst tile, (name, bytes, why) largest first.
+    `live` (steps, tiles): what a tile holds during each superstep, everything included; `categories`: (tiles,) arrays
+    at the tile's own peak step; `limit`: bytes a tile has; `variables`: for the worst tile, (name, bytes, why)
+    largest first.
     """
 
     live: NDArray[np.int64]

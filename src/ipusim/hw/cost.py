@@ -1,13 +1,14 @@
 """What moving data and waiting costs, in cycles: pure formulas that the planner and the engine share.
 
-Exchange.  Ideal: a tile receives 4 bytes and sends 4 bytes per cycle, both at once, in a schedule fixed when the program is
-compiled, so a phase lasts as long as its busiest tile:
+Exchange.  Ideal: a tile receives 4 bytes and sends 4 bytes per cycle, both at once, in a schedule fixed when the
+program is compiled, so a phase lasts as long as its busiest tile:
 
     cycles = lead-in + latency + max over tiles of max(sent / 4, (received - shared / 2) / 4)
 
-`shared` is what two bus partners receive alike: each lends the other its bus (poplibs lib/popops/ExchangeEstimator.cpp).
-Omitted: gaps that a real first-fit schedule leaves when a sender and a receiver are not free together, and the distance
-between tiles beyond its mean.  Source of the lead-in (110) and of the mean latency (65): docs/numbers.md.
+`shared` is what two bus partners receive alike: each lends the other its bus (poplibs
+lib/popops/ExchangeEstimator.cpp). Omitted: gaps that a real first-fit schedule leaves when a sender and a receiver
+are not free together, and the distance between tiles beyond its mean.  Source of the lead-in (110) and of the mean
+latency (65): docs/numbers.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The machines ipusim knows, every number with its source and confidence.
 
-Confidence: "primary" (the chip's own header constants, a vendor document or an author's text), "quoted" (read in someone else's
-text), "derived" (arithmetic on other rows), "assumed" (no source for this chip; the reason is in the note).
+Confidence: "primary" (the chip's own header constants, a vendor document or an author's text), "quoted" (read in
+someone else's text), "derived" (arithmetic on other rows), "assumed" (no source for this chip; the reason is in the
+note).
 """
 
 from __future__ import annotations
@@ -46,13 +47,19 @@ _COMMON: dict[str, Number] = {
         True, _POPLIBS, "assumed", "two tiles share a bus; poplibs asserts the factor without naming the chip"
     ),
     "exchange.lead_in_cycles": Number(
-        110, _IPU_STACK, "derived", "112 events before the receive mux switches, rounded as in a rebuilt stencil program"
+        110,
+        _IPU_STACK,
+        "derived",
+        "112 events before the receive mux switches, rounded as in a rebuilt stencil program",
     ),
     "exchange.latency_cycles": Number(
         65, _IPU_STACK, "derived", "mean of 19..165 cycles over tile pairs by the C600 timing relation"
     ),
     "sync.on_chip_cycles": Number(
-        150, _HOT_CHIPS, "quoted", "a profiled stencil step showed 64 on one IPU; a profiler books part of the wait elsewhere"
+        150,
+        _HOT_CHIPS,
+        "quoted",
+        "a profiled stencil step showed 64 on one IPU; a profiler books part of the wait elsewhere",
     ),
 }
 
@@ -80,7 +87,9 @@ _GC200 = _COMMON | {
 
 _BOW = _GC200 | {
     "name": Number("Bow", "vendor name", "primary"),
-    "clock_hz": Number(1.85e9, "github graphcore-research/tessellate-ipu, IPU Peak Flops", "primary", "read on hardware"),
+    "clock_hz": Number(
+        1.85e9, "github graphcore-research/tessellate-ipu, IPU Peak Flops", "primary", "read on hardware"
+    ),
 }
 
 #: Every field of every chip with its source: CHIP_NUMBERS["GC2"]["tile.memory_bytes"].value == 262144.

@@ -1,7 +1,7 @@
 """Chips and systems as frozen, validated records.
 
-A specification is plain data: what-if machines are made by changing fields (`with_fields`), never by subclassing.  Nonsense is
-refused with the field's path, its value and the rule it breaks.
+A specification is plain data: what-if machines are made by changing fields (`with_fields`), never by subclassing.
+Nonsense is refused with the field's path, its value and the rule it breaks.
 """
 
 from __future__ import annotations
@@ -232,7 +232,8 @@ class SystemSpec(_Spec):
     def parse_settings(self, settings: list[str]) -> SystemSpec:
         """This system with settings like "chip.tiles=608" applied in order.
 
-        Raises BadInput for text without "=", UnknownName for an unknown field, BadHardware for a value no machine could have.
+        Raises BadInput for text without "=", UnknownName for an unknown field, BadHardware for a value no machine
+        could have.
         """
         changes: dict[str, Any] = {}
         for setting in settings:
@@ -241,4 +242,3 @@ class SystemSpec(_Spec):
                 raise BadInput(f"--set {setting}: must look like chip.tiles=608")
             changes[path.strip()] = self.parse(path.strip(), text.strip())
         return self.with_fields(changes) if changes else self
-

@@ -1,9 +1,10 @@
 """ONNX files as workloads.
 
-A file is checked whole before any work starts: that it is ONNX, that every operator and element type is known (all that are not are listed at
-once), that its external data stays in its folder.  Then nodes are converted in order.  A node whose inputs are all constants is computed by
-onnx's own reference evaluator (shape arithmetic, ranges, casts of tables); weights made by ConstantOfShape stay recipes.  Batch norms
-after convolutions are folded.  Opsets 7 to the newest that the installed onnx knows.
+A file is checked whole before any work starts: that it is ONNX, that every operator and element type is known (all
+that are not are listed at once), that its external data stays in its folder.  Then nodes are converted in order.  A
+node whose inputs are all constants is computed by onnx's own reference evaluator (shape arithmetic, ranges, casts of
+tables); weights made by ConstantOfShape stay recipes.  Batch norms after convolutions are folded.  Opsets 7 to the
+newest that the installed onnx knows.
 """
 
 from __future__ import annotations
@@ -27,8 +28,17 @@ from ipusim.workload.passes import drop_dead, fold_batch_norm
 Array = NDArray[Any]
 #: Element types of ONNX by number: float, uint8, int8, uint16, int16, int32, int64, bool, float16, uint32.
 TYPES = {
-    1: float32, 2: uint8, 3: int8, 4: uint16, 5: int16, 6: int32, 7: int32, 9: bool_, 10: float16, 12: uint32,
-}  # fmt: skip
+    1: float32,
+    2: uint8,
+    3: int8,
+    4: uint16,
+    5: int16,
+    6: int32,
+    7: int32,
+    9: bool_,
+    10: float16,
+    12: uint32,
+}
 #: Arrays up to this size are folded eagerly; larger ones only when an op cannot do without.
 FOLD_LIMIT = 1 << 22
 
@@ -69,9 +79,11 @@ class Import:
 def load(path: str | Path, batch: int | None = None, dims: Mapping[str, int] | None = None) -> Workload:
     """The workload of an ONNX file.
 
-    `batch` sets the first axis of inputs where the file leaves it open (default 1); `dims` sets other open axes by their symbol.
+    `batch` sets the first axis of inputs where the file leaves it open (default 1); `dims` sets other open axes by
+    their symbol.
 
-    Raises BadInput for a file that is missing, broken, not ONNX or inconsistent, Unsupported listing every operator that is not known.
+    Raises BadInput for a file that is missing, broken, not ONNX or inconsistent, Unsupported listing every operator
+    that is not known.
     """
     graph = read(Path(path))
     _refuse_unknown(graph)
@@ -119,7 +131,8 @@ def _add_inputs(work: Import, batch: int | None, dims: Mapping[str, int]) -> int
                 sizes.append(batch or 1)
             else:
                 raise BadInput(
-                    f"{work.graph.path}: axis {axis} of input {name!r} is open ({size or 'no name'}); fix it in the file, or give dims"
+                    f"{work.graph.path}: axis {axis} of input {name!r} is open "
+                    f"({size or 'no name'}); fix it in the file, or give dims"
                 )
         work.values[name] = work.builder.input(name, sizes, TYPES[code])
         samples = sizes[0] if samples is None and sizes else samples
@@ -197,7 +210,10 @@ def _evaluate(work: Import, node: OnnxNode) -> list[Any]:
         return [node.constant()]
     names = [n for n in node.inputs if n]
     given = {n: work.array(n) for n in names}
-    inputs = [onnx.helper.make_tensor_value_info(n, onnx.helper.np_dtype_to_tensor_dtype(a.dtype), a.shape) for n, a in given.items()]
+    inputs = [
+        onnx.helper.make_tensor_value_info(n, onnx.helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
+        for n, a in given.items()
+    ]
     outputs = [onnx.ValueInfoProto(name=n) for n in node.outputs if n]
     graph = onnx.helper.make_graph([node.proto], "fold", inputs, outputs)
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", work.opset)])

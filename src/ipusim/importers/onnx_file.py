@@ -47,7 +47,9 @@ class OnnxNode:
 @final
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """The graph of a file.  `inputs`: (element type code, sizes, names of open axes, or None) by name, initializers left out."""
+    """The graph of a file.  `inputs`: (element type code, sizes, names of open axes, or None) by name, initializers
+    left out.
+    """
 
     path: Path
     opset: int
@@ -64,7 +66,10 @@ def read(path: Path) -> Graph:
     opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
     newest = onnx.defs.onnx_opset_version()
     if not OLDEST_OPSET <= opset <= newest:
-        raise BadInput(f"{path}: opset {opset} is not between {OLDEST_OPSET} and {newest}, the newest that onnx {onnx.__version__} knows")
+        raise BadInput(
+            f"{path}: opset {opset} is not between {OLDEST_OPSET} and {newest}, "
+            f"the newest that onnx {onnx.__version__} knows"
+        )
     initializers = {t.name: _array(onnx, t, path) for t in model.graph.initializer}
     if model.graph.sparse_initializer:
         raise BadInput(f"{path}: sparse initializers are not supported")
@@ -131,7 +136,9 @@ def _array(onnx: Any, tensor: Any, path: Path) -> Array:
     except Exception:  # whatever numpy or protobuf say of broken data
         raise BadInput(f"{path}: initializer {tensor.name!r} is broken (its data does not match its shape)") from None
     if made.dtype.kind not in "fiub" or made.dtype.itemsize == 16:
-        raise BadInput(f"{path}: initializer {tensor.name!r} has element type {made.dtype}, which the IPU does not have")
+        raise BadInput(
+            f"{path}: initializer {tensor.name!r} has element type {made.dtype}, which the IPU does not have"
+        )
     return made
 
 
@@ -140,7 +147,9 @@ def _external(tensor: Any, path: Path) -> Path:
     folder = path.absolute().parent.resolve()
     target = (folder / location).resolve()
     if not location or Path(location).is_absolute() or folder not in target.parents:
-        raise BadInput(f"{path}: initializer {tensor.name!r} keeps its data at {location!r}, outside the model's folder")
+        raise BadInput(
+            f"{path}: initializer {tensor.name!r} keeps its data at {location!r}, outside the model's folder"
+        )
     if not target.is_file():
         raise BadInput(f"{path}: initializer {tensor.name!r} keeps its data in {location!r}, which does not exist")
     return folder

@@ -1,4 +1,6 @@
-"""ONNX operators that move elements, and the reading of parameters that are an attribute in old opsets and an input in new ones."""
+"""ONNX operators that move elements, and the reading of parameters that are an attribute in old opsets and an input
+in new ones.
+"""
 
 from __future__ import annotations
 
@@ -151,7 +153,9 @@ def _depth_to_space(work: Import, node: OnnxNode) -> Sequence[Value]:
     columns_first = node.attribute("mode", "DCR") == "CRD"
     shape = (n, inner, size, size, h, w) if columns_first else (n, size, size, inner, h, w)
     order = (0, 1, 4, 2, 5, 3) if columns_first else (0, 3, 4, 1, 5, 2)
-    seen = work.builder.transpose(work.builder.reshape(x, shape, name=f"{node.label}/blocks"), order, name=f"{node.label}/order")
+    seen = work.builder.transpose(
+        work.builder.reshape(x, shape, name=f"{node.label}/blocks"), order, name=f"{node.label}/order"
+    )
     return [work.builder.reshape(seen, (n, inner, h * size, w * size), name=node.label)]
 
 

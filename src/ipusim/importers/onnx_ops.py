@@ -1,7 +1,8 @@
 """ONNX operators as workload nodes: one function each, by name.
 
-A converter reads `work.value(name)` for data and `work.array(name)` for what must be known ahead of time (axes, shapes), and returns the values of
-the node's outputs.  Attribute-or-input differences between opsets are settled by `ints`.
+A converter reads `work.value(name)` for data and `work.array(name)` for what must be known ahead of time (axes,
+shapes), and returns the values of the node's outputs.  Attribute-or-input differences between opsets are settled by
+`ints`.
 """
 
 from __future__ import annotations
@@ -103,7 +104,11 @@ def _binary(kind: str) -> Converter:
 def _pow(work: Import, node: OnnxNode) -> Sequence[Value]:
     base, exponent = node.inputs
     x = work.value(base)
-    if work.is_constant(exponent) and work.array(exponent).size == 1 and float(work.array(exponent).reshape(-1)[0]) == 2.0:
+    if (
+        work.is_constant(exponent)
+        and work.array(exponent).size == 1
+        and float(work.array(exponent).reshape(-1)[0]) == 2.0
+    ):
         return [work.builder.unary("square", x, name=node.label)]
     y = work.value(exponent)
     if y.dtype != x.dtype:
@@ -113,8 +118,12 @@ def _pow(work: Import, node: OnnxNode) -> Sequence[Value]:
 
 def _prelu(work: Import, node: OnnxNode) -> Sequence[Value]:
     x, slope = (work.value(n) for n in node.inputs)
-    if 1 < len(slope.shape) < len(x.shape) or (len(slope.shape) == 1 and len(x.shape) > 1 and slope.shape[0] == x.shape[1]):
-        slope = work.builder.reshape(slope, (*slope.shape, *(1,) * (len(x.shape) - 1 - len(slope.shape))), name=f"{node.label}/slope")
+    if 1 < len(slope.shape) < len(x.shape) or (
+        len(slope.shape) == 1 and len(x.shape) > 1 and slope.shape[0] == x.shape[1]
+    ):
+        slope = work.builder.reshape(
+            slope, (*slope.shape, *(1,) * (len(x.shape) - 1 - len(slope.shape))), name=f"{node.label}/slope"
+        )
     return [work.builder.binary("prelu", x, slope, name=node.label)]
 
 
@@ -200,7 +209,9 @@ def _batch_norm(work: Import, node: OnnxNode) -> Sequence[Value]:
 
 def _instance_norm(work: Import, node: OnnxNode) -> Sequence[Value]:
     x, scale, bias = (work.value(n) for n in node.inputs)
-    return [work.builder.group_norm(x, scale, bias, x.shape[1], epsilon=node.attribute("epsilon", 1e-5), name=node.label)]
+    return [
+        work.builder.group_norm(x, scale, bias, x.shape[1], epsilon=node.attribute("epsilon", 1e-5), name=node.label)
+    ]
 
 
 def _group_norm(work: Import, node: OnnxNode) -> Sequence[Value]:
@@ -209,7 +220,9 @@ def _group_norm(work: Import, node: OnnxNode) -> Sequence[Value]:
     if scale.shape == (groups,) and groups != x.shape[1]:  # before opset 21: one parameter per group
         each = x.shape[1] // groups
         scale, bias = (
-            work.builder.reshape(work.builder.expand(work.builder.reshape(v, (groups, 1)), (groups, each)), (x.shape[1],))
+            work.builder.reshape(
+                work.builder.expand(work.builder.reshape(v, (groups, 1)), (groups, each)), (x.shape[1],)
+            )
             for v in (scale, bias)
         )
     return [work.builder.group_norm(x, scale, bias, groups, epsilon=node.attribute("epsilon", 1e-5), name=node.label)]
@@ -284,10 +297,38 @@ _UNARY: dict[str, Converter] = {
     "Gelu": _gelu,
     **{
         name: _unary(name.lower())
-        for name in (
-            "Exp Log Tanh Sigmoid Sqrt Reciprocal Neg Abs Ceil Floor Round Sign Erf Sin Cos Tan Asin Acos Atan Sinh Cosh Asinh Acosh "
-            "Atanh Softplus Softsign Mish Not IsNaN IsInf"
-        ).split()
+        for name in [
+            "Exp",
+            "Log",
+            "Tanh",
+            "Sigmoid",
+            "Sqrt",
+            "Reciprocal",
+            "Neg",
+            "Abs",
+            "Ceil",
+            "Floor",
+            "Round",
+            "Sign",
+            "Erf",
+            "Sin",
+            "Cos",
+            "Tan",
+            "Asin",
+            "Acos",
+            "Atan",
+            "Sinh",
+            "Cosh",
+            "Asinh",
+            "Acosh",
+            "Atanh",
+            "Softplus",
+            "Softsign",
+            "Mish",
+            "Not",
+            "IsNaN",
+            "IsInf",
+        ]
     },
 }
 
@@ -302,14 +343,32 @@ def _selu(work: Import, node: OnnxNode) -> Sequence[Value]:
 
 
 _BINARY = {
-    "Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Mod": "mod", "Equal": "equal", "Less": "less",
-    "LessOrEqual": "less_equal", "Greater": "greater", "GreaterOrEqual": "greater_equal", "And": "and", "Or": "or", "Xor": "xor",
-}  # fmt: skip
+    "Add": "add",
+    "Sub": "sub",
+    "Mul": "mul",
+    "Div": "div",
+    "Mod": "mod",
+    "Equal": "equal",
+    "Less": "less",
+    "LessOrEqual": "less_equal",
+    "Greater": "greater",
+    "GreaterOrEqual": "greater_equal",
+    "And": "and",
+    "Or": "or",
+    "Xor": "xor",
+}
 _REDUCE = {
-    "ReduceSum": "sum", "ReduceMean": "mean", "ReduceMax": "max", "ReduceMin": "min", "ReduceProd": "prod",
-    "ReduceSumSquare": "sum_square", "ReduceL1": "l1", "ReduceL2": "l2", "ReduceLogSum": "log_sum",
+    "ReduceSum": "sum",
+    "ReduceMean": "mean",
+    "ReduceMax": "max",
+    "ReduceMin": "min",
+    "ReduceProd": "prod",
+    "ReduceSumSquare": "sum_square",
+    "ReduceL1": "l1",
+    "ReduceL2": "l2",
+    "ReduceLogSum": "log_sum",
     "ReduceLogSumExp": "log_sum_exp",
-}  # fmt: skip
+}
 
 CONVERTERS: dict[str, Converter] = {
     "Conv": _conv,

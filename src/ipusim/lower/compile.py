@@ -1,7 +1,7 @@
 """Workload -> program, node by node in order.
 
-Every value of the workload becomes a tensor.  Weights and inputs get their mapping from the first op that reads them.  A value
-may be overwritten in place when nothing reads it, or anything stored with it, later.
+Every value of the workload becomes a tensor.  Weights and inputs get their mapping from the first op that reads them.
+A value may be overwritten in place when nothing reads it, or anything stored with it, later.
 """
 
 from __future__ import annotations
@@ -95,9 +95,7 @@ def _sources(workload: Workload, low: Lowering) -> dict[str, Tensor]:
         variable = low.graph.add_variable(value.shape, value.dtype, value.name)
         tensors[value.name] = Tensor.of(variable)
     for name, constant in workload.constants.items():
-        variable = low.graph.add_variable(
-            constant.shape, constant.dtype, name, initial=constant, always_live=True
-        )
+        variable = low.graph.add_variable(constant.shape, constant.dtype, name, initial=constant, always_live=True)
         tensors[name] = Tensor.of(variable)
     return tensors
 

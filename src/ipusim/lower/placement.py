@@ -1,8 +1,9 @@
 """Vertices that follow the data: an elementwise op runs where its main operand lives.
 
-The main operand is the first of full shape; the result takes its storage form and mapping, so that operand needs no exchange.
-Other operands are seen in the same storage form (broadcast where they are smaller) and exchanged as far as their mapping
-differs.  If the main operand is a slice or a join, the result is stored in plain row-major order with the same mapping.
+The main operand is the first of full shape; the result takes its storage form and mapping, so that operand needs no
+exchange. Other operands are seen in the same storage form (broadcast where they are smaller) and exchanged as far as
+their mapping differs.  If the main operand is a slice or a join, the result is stored in plain row-major order with
+the same mapping.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from ipusim.program.tensor import Tensor, Variable
 class Placed:
     """An elementwise op on tiles: vertex k runs on `tile`[k], which owns `elements`[k] elements of the result.
 
-    `result` is the result as the op's consumers see it; `operands` and `stored` are the same data in the storage form of the
-    result; `boxes` are what each vertex touches of any of them.
+    `result` is the result as the op's consumers see it; `operands` and `stored` are the same data in the storage form
+    of the result; `boxes` are what each vertex touches of any of them.
     """
 
     result: Tensor
@@ -50,7 +51,10 @@ class Placed:
         key = ("rows", *(c.tobytes() for c in columns))
         chosen = columns or (self.elements,)
         mapping = self.boxes.of
-        make = lambda: Rows(self.tile, np.stack(chosen, axis=1).astype(np.int32))  # noqa: E731
+
+        def make() -> Rows:
+            return Rows(self.tile, np.stack(chosen, axis=1).astype(np.int32))
+
         return make() if mapping is None else mapping.memo(key, make)
 
     def extent(self, axes: Sequence[int]) -> I64:
@@ -85,7 +89,8 @@ def place_pointwise(
 ) -> Placed:
     """Places an elementwise op over `operands`, all broadcastable to `shape`, giving a result of `dtype`.
 
-    With `in_place` the result is the main operand's own storage (which must be operand 0, of full shape and of `dtype`).
+    With `in_place` the result is the main operand's own storage (which must be operand 0, of full shape and of
+    `dtype`).
     """
     lead = _lead(low, operands, shape)
     if in_place:
@@ -106,7 +111,9 @@ def place_pointwise(
 
 
 def _lead(low: Lowering, operands: Sequence[Tensor], shape: Shape) -> Tensor:
-    """The operand that decides place: full shape first, already mapped before not yet mapped, one variable before joins."""
+    """The operand that decides place: full shape first, already mapped before not yet mapped, one variable before
+    joins.
+    """
     full = [t for t in operands if t.shape == shape]
     if not full:
         mapping = low.spread(shape, operands[0].dtype)

@@ -1,7 +1,8 @@
 """What a lowering rule gets and does.
 
-A rule takes an op and the tensors it reads, adds variables and compute sets to the graph, and returns the tensors it made.
-Rules live with the kernels, one dict per kernel package (entry point `ipusim.kernels`); two rules for one op are an error.
+A rule takes an op and the tensors it reads, adds variables and compute sets to the graph, and returns the tensors it
+made. Rules live with the kernels, one dict per kernel package (entry point `ipusim.kernels`); two rules for one op
+are an error.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ GRAIN_BYTES = 8  # [poplibs] the same: grains of one 64-bit vector
 @final
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Choices of the user.  `partials`: type of partial sums; `memory_proportion`: share of a tile's memory that a plan's
-    temporary data may take (availableMemoryProportion); `threads`: host threads for values (results do not depend on it)."""
+    """Choices of the user.  `partials`: type of partial sums; `memory_proportion`: share of a tile's memory that a
+    plan's temporary data may take (availableMemoryProportion); `threads`: host threads for values (results do not
+    depend on it)."""
 
     partials: DType = float32
     memory_proportion: float = 0.6
@@ -87,9 +89,7 @@ class Lowering:
 
     def constant(self, value: Initial, shape: Shape, dtype: DType, name: str, mapping: TileMapping | None) -> Tensor:
         """A constant made by a rule, held for the whole program."""
-        made = self.graph.add_variable(
-            shape, dtype, self.path(name), mapping=mapping, initial=value, always_live=True
-        )
+        made = self.graph.add_variable(shape, dtype, self.path(name), mapping=mapping, initial=value, always_live=True)
         return Tensor.of(made)
 
     def execute(self, name: str, groups: Sequence[VertexGroup]) -> None:

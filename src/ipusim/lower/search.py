@@ -1,8 +1,9 @@
 """Exhaustive search over partitions: every way to split an op over tiles, priced by a jitted cost function.
 
-An axis of n grains split p ways gives its largest tile ceil(n / p) grains, so only the p that change this number are tried; the
-product of the splits may not exceed the tiles.  The cost function returns cycles and temporary bytes of the busiest tile; the
-cheapest plan within the memory bound wins, ties going to less memory, then to fewer tiles, then to the first found.
+An axis of n grains split p ways gives its largest tile ceil(n / p) grains, so only the p that change this number are
+tried; the product of the splits may not exceed the tiles.  The cost function returns cycles and temporary bytes of
+the busiest tile; the cheapest plan within the memory bound wins, ties going to less memory, then to fewer tiles, then
+to the first found.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def useful_splits(grains: int, limit: int) -> I32:
     p = np.arange(1, min(grains, limit) + 1, dtype=np.int64)
     size = -(-grains // p)
     keep = np.append(True, size[1:] != size[:-1])
-    return p[keep].astype(np.int32)
+    return np.asarray(p[keep], np.int32)
 
 
 @jit
@@ -57,7 +58,9 @@ def _count(options: I32, lengths: I32, limit: int, out: I32) -> int:
 
 @lru_cache(maxsize=4096)
 def candidates(grains: tuple[int, ...], limit: int) -> I32:
-    """All useful partitions of axes with `grains` grains over at most `limit` tiles.  Returns: (n, axes) int32, read-only."""
+    """All useful partitions of axes with `grains` grains over at most `limit` tiles.  Returns: (n, axes) int32, read-
+    only.
+    """
     per_axis = [useful_splits(g, limit) for g in grains]
     options = np.ones((len(grains), max(map(len, per_axis))), np.int32)
     for row, values in zip(options, per_axis, strict=True):
@@ -97,7 +100,9 @@ def best(cycles: I64, temporary: I64, tiles_used: I64, bound: int) -> Choice | N
 
 
 def pick(choices: Sequence[tuple[str, Choice | None]]) -> int:
-    """Position of the best choice over several methods: within the bound first, then fewest cycles, then least memory."""
+    """Position of the best choice over several methods: within the bound first, then fewest cycles, then least
+    memory.
+    """
     ranked = [
         (not c.within, c.cycles if c.within else c.temporary, c.temporary, i) for i, (_, c) in enumerate(choices) if c
     ]

@@ -1,7 +1,8 @@
 """A codelet: what a vertex computes and how long it takes, one object, one signature.
 
-A worker vertex runs on one of the six contexts of a tile; its cycles are thread cycles, and one thread cycle is six tile cycles
-whether or not the other contexts are busy.  A MultiVertex occupies all contexts; its cycles are tile cycles already.
+A worker vertex runs on one of the six contexts of a tile; its cycles are thread cycles, and one thread cycle is six
+tile cycles whether or not the other contexts are busy.  A MultiVertex occupies all contexts; its cycles are tile
+cycles already.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ Batched = Callable[[Any, Sequence[Array]], None]
 class Codelet:
     """`compute` is the meaning, `cycles(attrs, *sizes)` the time, `batched` the same values for a whole group at once.
 
-    `sizes` names the columns that `cycles` takes; `flops(attrs, *sizes)` counts floating-point operations as the vendor's
-    estimators do (a multiply-add is two).  `code_bytes` is charged once on each tile that uses the codelet.
+    `sizes` names the columns that `cycles` takes; `flops(attrs, *sizes)` counts floating-point operations as the
+    vendor's estimators do (a multiply-add is two).  `code_bytes` is charged once on each tile that uses the codelet.
     """
 
     name: str
@@ -45,6 +46,8 @@ class Codelet:
     code_bytes: int = 512
 
 
-def evaluate_rows(function: Callable[..., int], attrs: Any, sizes: NDArray[np.int32], rows: NDArray[np.int64]) -> list[int]:
+def evaluate_rows(
+    function: Callable[..., int], attrs: Any, sizes: NDArray[np.int32], rows: NDArray[np.int64]
+) -> list[int]:
     """`function(attrs, *sizes[r])` for the given rows, as Python integers."""
     return [int(function(attrs, *(int(v) for v in sizes[r]))) for r in rows]

@@ -1,7 +1,8 @@
 """Vertices as columns, compute sets, and the program that runs them in order.
 
-A compute set holds vertex groups: one codelet, one row per vertex, rows ordered by tile.  A row's fields are boxes of tensors;
-which elements have to be exchanged follows from the boxes and the tensors' mappings, and is nowhere stated twice.
+A compute set holds vertex groups: one codelet, one row per vertex, rows ordered by tile.  A row's fields are boxes of
+tensors; which elements have to be exchanged follows from the boxes and the tensors' mappings, and is nowhere stated
+twice.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ Role = Literal["in", "out", "inout"]
 class Boxes:
     """Element ranges of one field: box i is [`lo`[i], `hi`[i]) on the tensor's axes, both (boxes, axes) int32.
 
-    Vertex r has the boxes `first`[r]:`first`[r + 1].  `of` names the mapping whose cells these are, if they are: such a field
-    needs no exchange from a tensor mapped by the same object.
+    Vertex r has the boxes `first`[r]:`first`[r + 1].  `of` names the mapping whose cells these are, if they are: such
+    a field needs no exchange from a tensor mapped by the same object.
     """
 
     lo: I32
@@ -44,7 +45,9 @@ class Boxes:
     @staticmethod
     def shares(mapping: Mapping) -> Boxes:
         """What each tile owns of a mapping, one vertex per tile."""
-        return mapping.memo("boxes", lambda: Boxes(mapping.shares().lo, mapping.shares().hi, mapping.shares().first, mapping))
+        return mapping.memo(
+            "boxes", lambda: Boxes(mapping.shares().lo, mapping.shares().hi, mapping.shares().first, mapping)
+        )
 
     def elements(self) -> NDArray[np.int64]:
         """Elements of each vertex's field.  Returns: (vertices,) int64."""
@@ -71,7 +74,8 @@ class Rows:
         found = self._memo.get(key)
         if found is None:
             found = self._memo[key] = make()
-        return found  # type: ignore[no-any-return]
+        made: T = found
+        return made
 
     def __len__(self) -> int:
         return len(self.tile)
@@ -82,8 +86,8 @@ class Rows:
 class Field:
     """One field of all vertices of a group.
 
-    `rate` is the speed in bytes per cycle at which the tile rearranges the field before the vertex runs, because it is not
-    stored in the order the codelet reads; 0 where no rearrangement is needed.
+    `rate` is the speed in bytes per cycle at which the tile rearranges the field before the vertex runs, because it
+    is not stored in the order the codelet reads; 0 where no rearrangement is needed.
     """
 
     name: str
@@ -108,8 +112,9 @@ class WholeOp:
 class VertexGroup:
     """All vertices of one codelet with the same attributes in a compute set.
 
-    Values: by default `codelet.batched` on the fields' tensors.  `whole` replaces it by a function over other tensors of the op;
-    `deferred` says that a later group's `whole` makes this group's values as well (its outputs then hold nothing).
+    Values: by default `codelet.batched` on the fields' tensors.  `whole` replaces it by a function over other tensors
+    of the op; `deferred` says that a later group's `whole` makes this group's values as well (its outputs then hold
+    nothing).
     """
 
     codelet: Codelet
@@ -123,7 +128,7 @@ class VertexGroup:
 @final
 @dataclass(slots=True)
 class ComputeSet:
-    """Vertices that run in the same superstep; `op` is the index of the workload node it was lowered from (-1: none)."""
+    """Vertices that run in the same superstep; `op` is the index of the workload node it comes from (-1: none)."""
 
     name: str
     op: int = -1

@@ -1,7 +1,7 @@
 """When each variable is live: from the superstep that first writes it to the one that last reads it.
 
-A variable that is read before anything writes it (an input of the program, a weight) is live from the start; one that the
-program's results look at is live to the end.
+A variable that is read before anything writes it (an input of the program, a weight) is live from the start; one that
+the program's results look at is live to the end.
 """
 
 from __future__ import annotations
@@ -38,6 +38,4 @@ def lifetimes(graph: Graph, results: Iterable[Tensor]) -> dict[Variable, Life]:
         for variable in tensor.variables():
             first.setdefault(variable, 0)
             last[variable] = final_step
-    return {
-        v: Life(0, final_step) if v.always_live else Life(first[v], last[v]) for v in graph.variables if v in first
-    }
+    return {v: Life(0, final_step) if v.always_live else Life(first[v], last[v]) for v in graph.variables if v in first}

@@ -1,11 +1,12 @@
 """Where the elements of a tensor live: a grid of boxes, each on one tile.
 
-A mapping cuts every axis of a shape into pieces; the Cartesian product of the pieces is a grid of cells and `tiles` holds the
-tile of each cell.  A flat axis with one cut per interval is the general case (Poplar's list of intervals per tile); a plan of a
-convolution is a grid over five axes with a thousand cells.  Transposing, reshaping, slicing and joining tensors act on the
-mapping exactly, so a view never moves data.
+A mapping cuts every axis of a shape into pieces; the Cartesian product of the pieces is a grid of cells and `tiles`
+holds the tile of each cell.  A flat axis with one cut per interval is the general case (Poplar's list of intervals
+per tile); a plan of a convolution is a grid over five axes with a thousand cells.  Transposing, reshaping, slicing
+and joining tensors act on the mapping exactly, so a view never moves data.
 
-Omitted: nothing about place; the order of elements inside a tile is the row-major order of the variable restricted to the tile.
+Omitted: nothing about place; the order of elements inside a tile is the row-major order of the variable restricted to
+the tile.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ Shape = tuple[int, ...]
 
 
 def even_cuts(size: int, pieces: int) -> I32:
-    """Boundaries of `pieces` pieces of ceil(size / pieces) elements, the last ones shorter; empty pieces are left out."""
+    """Boundaries of `pieces` pieces of ceil(size / pieces) elements, the last ones shorter; empty pieces are left
+    out.
+    """
     step = -(-size // max(1, min(pieces, size)))
     return np.append(np.arange(0, size, step, dtype=np.int32), np.int32(size)).astype(np.int32)
 
@@ -53,8 +56,8 @@ class Shares:
 class Mapping:
     """A grid placement.  `cuts[a]` are ascending boundaries 0..shape[a]; `tiles` has one tile per cell.
 
-    `repeats[a]` marks an axis made by broadcasting: every index along it is the same element.  Compared by identity, so that
-    "mapped alike" is a pointer comparison.
+    `repeats[a]` marks an axis made by broadcasting: every index along it is the same element.  Compared by identity,
+    so that "mapped alike" is a pointer comparison.
     """
 
     shape: Shape
@@ -68,14 +71,17 @@ class Mapping:
             object.__setattr__(self, "repeats", (False,) * len(self.shape))
         expected = tuple(len(c) - 1 for c in self.cuts)
         if self.tiles.shape != expected or len(self.cuts) != len(self.shape):
-            raise BadInput(f"mapping of shape {self.shape}: cuts give {expected} cells, tiles have shape {self.tiles.shape}")
+            raise BadInput(
+                f"mapping of shape {self.shape}: cuts give {expected} cells, tiles have shape {self.tiles.shape}"
+            )
 
     def memo(self, key: Any, make: Callable[[], T]) -> T:
         """`make()` the first time a key is asked for, the same object afterwards."""
         found = self._memo.get(key)
         if found is None:
             found = self._memo[key] = make()
-        return found  # type: ignore[no-any-return]
+        made: T = found
+        return made
 
     @property
     def size(self) -> int:
@@ -132,7 +138,9 @@ class Mapping:
         )
 
     def reshape(self, shape: Shape) -> Mapping:
-        """The same elements in row-major order under another shape.  Raises BadInput where broadcast and real axes would merge."""
+        """The same elements in row-major order under another shape.  Raises BadInput where broadcast and real axes
+        would merge.
+        """
         if shape == self.shape:
             return self
         return self.memo(("reshape", shape), lambda: _reshape(self, shape))
@@ -235,8 +243,8 @@ def concat(parts: Sequence[Mapping], axis: int) -> Mapping:
 def _reshape(m: Mapping, shape: Shape) -> Mapping:
     if prod(shape) != prod(m.shape):
         raise BadInput(f"cannot view shape {m.shape} as {shape}: {prod(m.shape)} elements are not {prod(shape)}")
-    done, axis = m, 0
-    for target in shape:
+    done = m
+    for axis, target in enumerate(shape):
         while axis < len(done.shape) and done.shape[axis] == 1 != target:
             done = _drop_axis(done, axis)
         if target == 1:
@@ -247,7 +255,6 @@ def _reshape(m: Mapping, shape: Shape) -> Mapping:
                 done = _merge(done, axis)
             if done.shape[axis] != target:
                 done = _split(done, axis, done.shape[axis] // target)
-        axis += 1
     while len(done.shape) > len(shape):
         done = _drop_axis(done, len(shape))
     return done

@@ -1,8 +1,8 @@
 """Variables, and tensors as views on them.
 
-A variable owns elements and has a tile mapping.  A tensor is an expression over variables (reshape, transpose, slice, join,
-broadcast) that never holds data of its own: `read` applies it to the variables' arrays (numpy views wherever numpy can), and
-`mapping` applies it to the variables' mappings.
+A variable owns elements and has a tile mapping.  A tensor is an expression over variables (reshape, transpose, slice,
+join, broadcast) that never holds data of its own: `read` applies it to the variables' arrays (numpy views wherever
+numpy can), and `mapping` applies it to the variables' mappings.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ class Initial(Protocol):
 class Variable:
     """Named storage of a shape and an element type, placed on tiles.
 
-    `initial` is its value when the program is loaded (weights), `always_live` keeps it in memory for the whole program;
-    `channels` is the number of neighbours along `channel_axis` that are stored together (1: plain row-major), which decides
-    whether a consumer has to rearrange it; `keep` holds its array after the last use (results).
+    `initial` is its value when the program is loaded (weights), `always_live` keeps it in memory for the whole
+    program; `channels` is the number of neighbours along `channel_axis` that are stored together (1: plain
+    row-major), which decides whether a consumer has to rearrange it; `keep` holds its array after the last use
+    (results).
     """
 
     __slots__ = ("always_live", "channel_axis", "channels", "dtype", "initial", "keep", "mapping", "name", "shape")
@@ -74,9 +75,22 @@ class Tensor:
     __slots__ = ("_mapping", "args", "dtype", "kind", "shape", "sources", "variable")
 
     def __init__(
-        self, kind: str, shape: Shape, dtype: DType, sources: tuple[Tensor, ...], args: Any, variable: Variable | None = None
+        self,
+        kind: str,
+        shape: Shape,
+        dtype: DType,
+        sources: tuple[Tensor, ...],
+        args: Any,
+        variable: Variable | None = None,
     ) -> None:
-        self.kind, self.shape, self.dtype, self.sources, self.args, self.variable = kind, shape, dtype, sources, args, variable
+        self.kind, self.shape, self.dtype, self.sources, self.args, self.variable = (
+            kind,
+            shape,
+            dtype,
+            sources,
+            args,
+            variable,
+        )
         self._mapping: Mapping | None = None
 
     @staticmethod
@@ -194,12 +208,12 @@ class Tensor:
                 return base.transpose(self.args)
             case "slice":
                 axis, start, stop = self.args
-                return base[(slice(None),) * axis + (slice(start, stop),)]
+                return np.asarray(base[(slice(None),) * axis + (slice(start, stop),)])
             case "stride":
                 axis, start, count, step = self.args
                 stop = start + count * step
                 index = slice(start, stop if stop >= 0 else None, step)
-                return base[(slice(None),) * axis + (index,)]
+                return np.asarray(base[(slice(None),) * axis + (index,)])
             case _:
                 return np.broadcast_to(base, self.args)
 
@@ -227,7 +241,9 @@ class Tensor:
         return out
 
     def as_base_of(self, other: Tensor) -> Tensor:
-        """This tensor, of `other`'s shape, seen in the storage shape of `other`'s base variable: `other`'s steps undone."""
+        """This tensor, of `other`'s shape, seen in the storage shape of `other`'s base variable: `other`'s steps
+        undone.
+        """
         found = other.chain()
         if found is None:
             raise BadInput(f"{other.label}: a slice or a join has no single base variable")

@@ -1,7 +1,7 @@
 """Derived numbers of a run: per op, per superstep, per phase, and of memory.
 
-Cycles are integers and are the truth; seconds are cycles over the clock of the chip, which every profile names.  The sum over supersteps
-equals the total, and so does the sum over phases.
+Cycles are integers and are the truth; seconds are cycles over the clock of the chip, which every profile names.  The
+sum over supersteps equals the total, and so does the sum over phases.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ I64 = NDArray[np.int64]
 @final
 @dataclass(frozen=True, eq=False, slots=True)
 class StepTiles:
-    """One superstep on every tile, each (tiles,) int64: busy cycles of compute and of copies, bytes sent, received and held."""
+    """One superstep on every tile, each (tiles,) int64: busy cycles of compute and of copies, bytes sent, received
+    and held.
+    """
 
     compute: I64
     copies: I64
@@ -66,8 +68,8 @@ class Step:
 class OpSummary:
     """One node of the workload: cycles of all its supersteps, its arithmetic, how it was lowered and what bounds it.
 
-    `flops` are the workload's own; `bound` is the phase with most cycles ("none" for a view); `splits` says how many ways the plan cut
-    which axis.
+    `flops` are the workload's own; `bound` is the phase with most cycles ("none" for a view); `splits` says how many
+    ways the plan cut which axis.
     """
 
     name: str

@@ -1,6 +1,7 @@
 """Profiles on disk: one file, JSON for what is small and numpy arrays for what is per tile.
 
-The file is a zip archive as numpy writes it; it is written beside its name first and moved into place, so a broken run leaves no broken file.
+The file is a zip archive as numpy writes it; it is written beside its name first and moved into place, so a broken
+run leaves no broken file.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ def save(profile: Profile, extra: dict[str, Any], outputs: dict[str, NDArray[Any
     head = {"format": FORMAT, "version": VERSION, "profile": _head(profile), "extra": extra}
     arrays: dict[str, NDArray[Any]] = {"head": np.frombuffer(json.dumps(head).encode(), np.uint8)}
     for name in _TILE_ARRAYS:
-        arrays[f"tiles/{name}"] = np.stack([getattr(s.tiles, name) for s in profile.steps]) if profile.steps else np.zeros((0, 0))
+        arrays[f"tiles/{name}"] = (
+            np.stack([getattr(s.tiles, name) for s in profile.steps]) if profile.steps else np.zeros((0, 0))
+        )
     arrays["tile_memory"] = profile.tile_memory
     arrays |= {f"category/{k}": v for k, v in profile.tile_categories.items()}
     arrays |= {f"output/{k}": v for k, v in outputs.items()}
@@ -83,7 +86,9 @@ def load(path: Path) -> tuple[Profile, dict[str, Any], dict[str, NDArray[Any]]]:
     except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, zipfile.BadZipFile):
         raise BadInput(f"{path} is not a report that ipusim saved") from None
     if head["version"] > VERSION:
-        raise BadInput(f"{path} was saved by a newer ipusim (report version {head['version']}, this one reads {VERSION})")
+        raise BadInput(
+            f"{path} was saved by a newer ipusim (report version {head['version']}, this one reads {VERSION})"
+        )
     outputs = {k.removeprefix("output/"): v for k, v in arrays.items() if k.startswith("output/")}
     return _profile(head["profile"], arrays), head["extra"], outputs
 

@@ -16,7 +16,8 @@ TABLES = ("ops", "steps", "tiles", "memory")
 
 
 def to_pandas(profile: Profile, table: str) -> pandas.DataFrame:
-    """A table: "ops" (a row per node), "steps" (per superstep), "tiles" (per tile, summed over steps), "memory" (per tile and category).
+    """A table: "ops" (a row per node), "steps" (per superstep), "tiles" (per tile, summed over steps), "memory" (per
+    tile and category).
 
     Raises UnknownName for another table, BadInput if pandas is not installed.
     """

@@ -109,7 +109,7 @@ def _execution(p: Profile) -> Iterator[str]:
     clock = p.system.chip.clock_hz
     idle = sum(float(s.tiles.compute.mean()) for s in p.steps)
     yield "\nExecution:"
-    yield f"  Total cycles:  {p.cycles:>14,}  (approx {p.cycles / clock * 1e6:,.1f} microseconds at {clock / 1e9:g} GHz)"
+    yield f"  Total cycles:  {p.cycles:>14,}  (approx {p.cycles / clock * 1e6:,.1f} us at {clock / 1e9:g} GHz)"
     for phase, cycles in p.phases.items():
         yield f"  {_NAMES[phase]:<28} {cycles:>12,}  {100 * cycles / total:5.1f} %"
     yield f"  Tile average compute (excluding idle tiles' waits): {idle:,.0f} cycles ({100 * idle / total:.1f} %)"
@@ -123,7 +123,8 @@ def _slowest(p: Profile, count: int) -> Iterator[str]:
     yield f"  {'cycles':>10} {'share':>6}  {'bound':<12} {'method':<14} name"
     for op in sorted(p.ops, key=lambda o: -o.cycles)[:count]:
         if op.cycles:
-            yield f"  {op.cycles:>10,} {100 * op.cycles / max(p.cycles, 1):5.1f}%  {op.bound:<12} {op.method:<14} {_label(op)}"
+            share = 100 * op.cycles / max(p.cycles, 1)
+            yield f"  {op.cycles:>10,} {share:5.1f}%  {op.bound:<12} {op.method:<14} {_label(op)}"
 
 
 def _label(op: OpSummary) -> str:
@@ -133,7 +134,10 @@ def _label(op: OpSummary) -> str:
 
 def _steps(p: Profile) -> Iterator[str]:
     yield "\nExecution steps:"
-    yield f"  {'cycles':>9} {'compute':>9} {'copies':>7} {'exchange':>8} {'tiles':>6} {'balance':>7} {'bytes moved':>12}  name"
+    heads = (
+        f"{'cycles':>9} {'compute':>9} {'copies':>7} {'exchange':>8} {'tiles':>6} {'balance':>7} {'bytes moved':>12}"
+    )
+    yield f"  {heads}  name"
     for s in p.steps:
         yield (
             f"  {s.cycles:>9,} {s.phases['compute']:>9,} {s.phases['copy_before']:>7,} {s.phases['exchange']:>8,} "

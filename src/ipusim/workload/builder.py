@@ -1,7 +1,7 @@
 """Building a workload in Python: every method adds a node and returns its value.
 
-Numbers and arrays are accepted wherever a value is; they become constants of the other operand's element type.  Node names are the user's or
-made from the op; value names follow node names.
+Numbers and arrays are accepted wherever a value is; they become constants of the other operand's element type.  Node
+names are the user's or made from the op; value names follow node names.
 """
 
 from __future__ import annotations
@@ -118,7 +118,9 @@ class WorkloadBuilder(MoveMethods):
         groups: int = 1,
         name: str | None = None,
     ) -> Value:
-        """Convolution of x (N, C, *S) with weight (O, C / groups, *K); padding: number, one per dim, pairs, or "same"."""
+        """Convolution of x (N, C, *S) with weight (O, C / groups, *K); padding: number, one per dim, pairs, or
+        "same".
+        """
         w = self._value(weight, x.dtype)
         dims = len(x.shape) - 2
         s, d = _tuple(stride, dims), _tuple(dilation, dims)
@@ -255,7 +257,15 @@ class WorkloadBuilder(MoveMethods):
         return self.pool("avg", x, kernel, **options)
 
     def batch_norm(
-        self, x: Value, scale: Operand, bias: Operand, mean: Operand, var: Operand, *, epsilon: float = 1e-5, name: str | None = None
+        self,
+        x: Value,
+        scale: Operand,
+        bias: Operand,
+        mean: Operand,
+        var: Operand,
+        *,
+        epsilon: float = 1e-5,
+        name: str | None = None,
     ) -> Value:
         """Inference batch norm over axis 1."""
         parameters = [self._value(v, x.dtype) for v in (scale, bias, mean, var)]
@@ -286,7 +296,14 @@ class WorkloadBuilder(MoveMethods):
         )
 
     def lrn(
-        self, x: Value, size: int, *, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0, name: str | None = None
+        self,
+        x: Value,
+        size: int,
+        *,
+        alpha: float = 1e-4,
+        beta: float = 0.75,
+        bias: float = 1.0,
+        name: str | None = None,
     ) -> Value:
         """Local response normalisation over channels."""
         return self.one(ops.LRN(size, alpha, beta, bias), [x], name)
@@ -338,5 +355,3 @@ def _ceil_extra(padded: int, window: int, stride: int, last_start: int) -> int:
     if (outputs - 1) * stride >= last_start:
         outputs -= 1
     return max(0, (outputs - 1) * stride + window - padded)
-
-

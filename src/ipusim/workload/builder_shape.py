@@ -57,9 +57,7 @@ class MoveMethods(ABC):
     ) -> Value:
         """x[start:stop:step] on every axis, in Python's reading of negative and oversized bounds."""
         chosen = steps or (1,) * len(x.shape)
-        bounds = [
-            slice(a, b, c).indices(n) for a, b, c, n in zip(starts, stops, chosen, x.shape, strict=True)
-        ]
+        bounds = [slice(a, b, c).indices(n) for a, b, c, n in zip(starts, stops, chosen, x.shape, strict=True)]
         return self.one(ops_shape.Slice(*(tuple(b[i] for b in bounds) for i in range(3))), [x], name)
 
     def pad(

@@ -1,7 +1,8 @@
 """Constants made when they are needed.
 
-A weight of a zoo model is a recipe (distribution, seed) and costs nothing until somebody computes with it; an imported weight is an array.
-The fingerprint names the value either way: of a recipe from its parameters, of an array from its bytes.
+A weight of a zoo model is a recipe (distribution, seed) and costs nothing until somebody computes with it; an
+imported weight is an array. The fingerprint names the value either way: of a recipe from its parameters, of an array
+from its bytes.
 """
 
 from __future__ import annotations

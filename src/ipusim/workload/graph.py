@@ -58,7 +58,8 @@ class Node:
 @final
 @dataclass(frozen=True, eq=False, slots=True)
 class Workload:
-    """What to compute.  Raises BadInput if a value is used before it is made, made twice, or of another type than its op makes.
+    """What to compute.  Raises BadInput if a value is used before it is made, made twice, or of another type than its
+    op makes.
 
     `batch` is the number of samples in one run, for throughput.
     """
@@ -114,7 +115,7 @@ class Workload:
         return found
 
     def to_networkx(self) -> networkx.DiGraph:
-        """The op graph: nodes by name with attributes `op`, `type`, `macs`; edges with the value's `name` and `type`."""
+        """The op graph: nodes by name with attributes `op`, `type`, `macs`; edges with the value's."""
         import networkx
 
         graph = networkx.DiGraph(name=self.name)
@@ -144,7 +145,9 @@ def _define(known: dict[str, TensorType], value: Value, where: str) -> None:
 def _check_node(known: dict[str, TensorType], node: Node) -> None:
     for value in node.inputs:
         if known.get(value.name) != value.type:
-            what = "is used before it is made" if value.name not in known else f"is {known[value.name]}, not {value.type}"
+            what = (
+                "is used before it is made" if value.name not in known else f"is {known[value.name]}, not {value.type}"
+            )
             raise BadInput(f"node {node.name!r}: input {value.name!r} {what}")
     made = tuple(v.type for v in node.outputs)
     expected = node.op.infer(*(v.type for v in node.inputs))

@@ -1,8 +1,9 @@
 """The closed set of ops that compute, as frozen records with shape and type rules.
 
-An op holds only its attributes; what it reads and makes stands in the graph.  `infer` maps input types to output types and raises BadInput
-naming what does not match.  `macs` counts multiply-adds (taps on padding included); `flops` is 2 per multiply-add and 1 per element and
-elementary function otherwise.  Ops that only move data are in `ops_shape.py`.
+An op holds only its attributes; what it reads and makes stands in the graph.  `infer` maps input types to output
+types and raises BadInput naming what does not match.  `macs` counts multiply-adds (taps on padding included); `flops`
+is 2 per multiply-add and 1 per element and elementary function otherwise.  Ops that only move data are in
+`ops_shape.py`.
 """
 
 from __future__ import annotations
@@ -110,7 +111,9 @@ class Conv(Op):
         if len(x) not in (3, 4) or len(w) != len(x):
             raise bad(self, f"x {x} and weight {w} must both have 3 or 4 axes")
         if x[1] != w[1] * self.groups or w[0] % self.groups or self.groups < 1:
-            raise bad(self, f"x {x} has {x[1]} channels, weight {w} with {self.groups} groups takes {w[1] * self.groups}")
+            raise bad(
+                self, f"x {x} has {x[1]} channels, weight {w} with {self.groups} groups takes {w[1] * self.groups}"
+            )
         if len(inputs) == 3 and inputs[2].shape != (w[0],):
             raise bad(self, f"bias {inputs[2].shape} for {w[0]} output channels")
         if any(lo < 0 or hi < 0 for lo, hi in self.padding):
@@ -158,15 +161,74 @@ def broadcast(op: Op, *shapes: Shape) -> Shape:
         raise bad(op, f"shapes {' and '.join(map(str, shapes))} do not broadcast") from None
 
 
-UNARY = (
-    "relu exp log tanh sigmoid sqrt rsqrt reciprocal square neg abs ceil floor round sign erf gelu gelu_tanh sin cos tan asin acos atan "
-    "sinh cosh asinh acosh atanh leaky_relu elu selu celu hard_sigmoid hard_swish swish softplus softsign mish thresholded_relu not "
-    "isnan isinf"
-).split()
-BINARY = "add sub mul div max min pow mod equal less less_equal greater greater_equal not_equal and or xor prelu".split()
-COMPARE = frozenset("equal less less_equal greater greater_equal not_equal and or xor".split())
-REDUCE = "sum mean max min prod sum_square l1 l2 log_sum log_sum_exp".split()
-INTEGER_UNARY = frozenset("neg abs sign square relu".split())
+UNARY = [
+    "relu",
+    "exp",
+    "log",
+    "tanh",
+    "sigmoid",
+    "sqrt",
+    "rsqrt",
+    "reciprocal",
+    "square",
+    "neg",
+    "abs",
+    "ceil",
+    "floor",
+    "round",
+    "sign",
+    "erf",
+    "gelu",
+    "gelu_tanh",
+    "sin",
+    "cos",
+    "tan",
+    "asin",
+    "acos",
+    "atan",
+    "sinh",
+    "cosh",
+    "asinh",
+    "acosh",
+    "atanh",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "celu",
+    "hard_sigmoid",
+    "hard_swish",
+    "swish",
+    "softplus",
+    "softsign",
+    "mish",
+    "thresholded_relu",
+    "not",
+    "isnan",
+    "isinf",
+]
+BINARY = [
+    "add",
+    "sub",
+    "mul",
+    "div",
+    "max",
+    "min",
+    "pow",
+    "mod",
+    "equal",
+    "less",
+    "less_equal",
+    "greater",
+    "greater_equal",
+    "not_equal",
+    "and",
+    "or",
+    "xor",
+    "prelu",
+]
+COMPARE = frozenset(["equal", "less", "less_equal", "greater", "greater_equal", "not_equal", "and", "or", "xor"])
+REDUCE = ["sum", "mean", "max", "min", "prod", "sum_square", "l1", "l2", "log_sum", "log_sum_exp"]
+INTEGER_UNARY = frozenset(["neg", "abs", "sign", "square", "relu"])
 
 
 @final
@@ -293,8 +355,8 @@ class ArgReduce(Op):
 class Pool(Op):
     """Max or average pooling of x (N, C, *S).
 
-    `extra` is padding at the high end that ceil mode added: windows may start there no more than in the input or `padding`, and averages
-    never count it.
+    `extra` is padding at the high end that ceil mode added: windows may start there no more than in the input or
+    `padding`, and averages never count it.
     """
 
     kind: str
@@ -355,7 +417,9 @@ class BatchNorm(Op):
 @final
 @dataclass(frozen=True, slots=True)
 class LayerNorm(Op):
-    """Normalisation over the axes from `axis` on: x, optional scale, optional bias (of the normalised shape, broadcastable)."""
+    """Normalisation over the axes from `axis` on: x, optional scale, optional bias (of the normalised shape,
+    broadcastable).
+    """
 
     axis: int
     epsilon: float

@@ -21,8 +21,8 @@ Array = NDArray[Any]
 def fold_batch_norm(workload: Workload) -> Workload:
     """Batch norms that alone follow a convolution, with constant parameters, become its weight and bias.
 
-    weight' = weight * scale / sqrt(var + epsilon), bias' = (bias - mean) * scale / sqrt(var + epsilon) + shift; computed in float32
-    when somebody needs the arrays.
+    weight' = weight * scale / sqrt(var + epsilon), bias' = (bias - mean) * scale / sqrt(var + epsilon) + shift;
+    computed in float32 when somebody needs the arrays.
     """
     readers = Counter(v.name for n in workload.nodes for v in n.inputs)
     readers.update(v.name for v in workload.outputs.values())
