@@ -5,8 +5,8 @@ ky * dilation and x' alike.  The field of a share is copied once into planes of 
 remainder of the position modulo the stride (a phase), with the padding written out.  Within a plane the tap (ky, kx) of
 every result lies at the same distance from the result's own place, so a convolution becomes a matrix product whose
 columns are read straight from the planes, with no copy per tap (im2col without its copies; columns that belong to no
-result are computed and dropped).  Each piece of the reduction is a chain of multiply-adds from zero; pieces are added in
-the partial type.
+result are computed and dropped).  Each piece of the reduction is a chain of multiply-adds from zero; pieces are added
+in the partial type.
 
 Arrays come flat, as uint16 bits of halves or as float32, with strides in elements, so that one compiled version serves
 every view.  Other arguments are numbers and plain tuples, in the order of `Box` and `Window` in numeric_plan: compiled
