@@ -75,11 +75,12 @@ def jit(function: Callable[P, R]) -> Callable[P, R]:
     options: dict[str, Any] = {"error_model": "numpy", "nogil": True}
     try:
         kernel = numba.njit(cache=True, **options)(function)
-        _STAMPS[kernel] = _stamp(function)
-        index = kernel._cache._cache_file
+    except RuntimeError:  # no place to keep compiled code
+        return numba.njit(**options)(function)  # type: ignore[no-any-return]
+    _STAMPS[kernel] = _stamp(function)
+    index = getattr(getattr(kernel, "_cache", None), "_cache_file", None)
+    if hasattr(index, "_source_stamp"):  # numba keeps its test of freshness here
         index._source_stamp = (index._source_stamp, _STAMPS[kernel])
-    except (RuntimeError, AttributeError):  # no place to keep compiled code, or a numba that keeps it otherwise
-        kernel = numba.njit(**options)(function)
     return kernel  # type: ignore[no-any-return]
 
 

@@ -9,6 +9,7 @@ tests of the bounds, which are the caller's.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -76,21 +77,39 @@ def _move_vectors(
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         into, of = _Elements(context, builder, target, args[0]), _Elements(context, builder, source, args[3])
         place, target_step, start, step, count = args[1], args[2], args[4], args[5], args[6]
-        one, lanes = ir.Constant(_INDEX, 1), ir.Constant(_INDEX, LANES)
+        lanes = ir.Constant(_INDEX, LANES)
 
         def copy(i: Any, width: int) -> None:
             value = of.load(builder.add(start, builder.mul(i, step)), width)
             into.store(value, builder.add(place, builder.mul(i, target_step)), width)
 
-        neighbours = builder.and_(builder.icmp_signed("==", target_step, one), builder.icmp_signed("==", step, one))
-        with builder.if_else(builder.and_(neighbours, builder.icmp_signed(">=", count, lanes))) as (then, otherwise):
-            with then:
-                last = builder.sub(count, lanes)
-                with cgutils.for_range_slice(builder, ir.Constant(_INDEX, 0), last, lanes, _INDEX) as (i, _):
-                    copy(i, LANES)
-                copy(last, LANES)
-            with otherwise, cgutils.for_range(builder, count, intp=_INDEX) as loop:
-                copy(loop.index, 1)
+        def every_second(i: Any, width: int) -> None:
+            first = builder.add(start, builder.mul(i, step))
+            last = builder.add(first, ir.Constant(_INDEX, width - 1))
+            mask = [2 * lane + (2 * lane >= width) for lane in range(width)]
+            picked = ir.Constant(ir.VectorType(ir.IntType(32), width), mask)
+            value = builder.shuffle_vector(of.load(first, width), of.load(last, width), picked)
+            into.store(value, builder.add(place, i), width)
+
+        def apart(distance: int) -> Any:
+            whole = builder.icmp_signed(">=", count, lanes)
+            dense = builder.icmp_signed("==", target_step, ir.Constant(_INDEX, 1))
+            return builder.and_(builder.and_(whole, dense), builder.icmp_signed("==", step, ir.Constant(_INDEX, distance)))
+
+        def vectors(emit: Callable[[Any, int], None]) -> None:
+            last = builder.sub(count, lanes)
+            with cgutils.for_range_slice(builder, ir.Constant(_INDEX, 0), last, lanes, _INDEX) as (i, _):
+                emit(i, LANES)
+            emit(last, LANES)
+
+        with builder.if_else(apart(1)) as (neighbours, others):
+            with neighbours:
+                vectors(copy)
+            with others, builder.if_else(apart(2)) as (pairs, rest):
+                with pairs:
+                    vectors(every_second)
+                with rest, cgutils.for_range(builder, count, intp=_INDEX) as loop:
+                    copy(loop.index, 1)
         return context.get_dummy_value()
 
     return types.void(target, *[types.int64] * 2, source, *[types.int64] * 3), codegen

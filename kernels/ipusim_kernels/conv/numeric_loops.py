@@ -98,13 +98,13 @@ def stage_positions(x: Flat, layout: Ints, window: Ints, box: Ints, group: int, 
     squares = columns // LANES * LANES if at_c == 1 and at_x != 1 else 0
     for n in range(n1 - n0):
         corner = (n0 + n) * at_n + group * at_g + x0 * at_x
-        for c0 in range(0, channels, LANES):
-            place, start = c0 * down + n * pitch, corner + c0 * at_c
-            whole = squares if c0 + LANES <= channels else 0
-            for j in range(0, whole, LANES):
-                turn(planes, place + j, down, x, start + j * at_x, at_x)
-            for c in range(min(LANES, channels - c0)):
-                move(planes, place + c * down + whole, 1, x, start + c * at_c + whole * at_x, at_x, columns - whole)
+        for j in range(0, squares, LANES):
+            for c in range(0, channels - LANES + 1, LANES):
+                turn(planes, c * down + n * pitch + j, down, x, corner + c * at_c + j * at_x, at_x)
+        for c in range(channels):
+            done = squares if c < channels // LANES * LANES else 0
+            place, start = c * down + n * pitch + done, corner + c * at_c + done * at_x
+            move(planes, place, 1, x, start, at_x, columns - done)
 
 
 @jit

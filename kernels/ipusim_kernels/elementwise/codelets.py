@@ -129,8 +129,7 @@ def scalar_cycles(attrs: BinaryAttrs, elements: int) -> int:
 
 def inner_cycles(attrs: BinaryAttrs, length: int, repeats: int, slices: int) -> int:
     """Tile cycles with one operand a vector of `length` repeated along the rows of the other, for `slices` vectors."""
-    kind = "mul" if attrs.kind == "mul" else "add"
-    return cycles.vector_inner_1d(kind, attrs.dtype.bytes == 2, length, repeats, slices, attrs.in_place)
+    return cycles.vector_inner_1d(attrs.kind, attrs.dtype.bytes == 2, length, repeats, slices, attrs.in_place)
 
 
 def outer_cycles(attrs: BinaryAttrs, rows: int, columns: int) -> int:

@@ -2,14 +2,15 @@
 
 Ideal: one 64-bit vector (two floats, four halves) per load, compute and store.  What it really takes per vector
 stands in the tables, from poplibs lib/popops/popopsCycleEstimators.hpp at 7eac0f26 (Mk1 differences from a9352552).
-A table entry is (cycles, elements) of the inner loop: n elements take cycles * ceil(n / elements).
+A table entry is (cycles, elements) of the inner loop: n elements take cycles * ceil(n / elements); a third entry marks loops over whole
+vectors, which the source prices as floor(cycles * (n + elements - 1) / elements).
 """
 
 from __future__ import annotations
 
 from ipusim.units import ceil_div
 
-Loop = tuple[int, int]
+Loop = tuple[int, int] | tuple[int, int, bool]
 
 #: Out of place, by function: (float, half).
 UNARY: dict[str, tuple[Loop, Loop]] = {
@@ -24,18 +25,18 @@ UNARY: dict[str, tuple[Loop, Loop]] = {
     "neg": ((2, 2), (2, 4)),
     "relu": ((3, 2), (3, 4)),
     "abs": ((5, 1), (5, 1)),
-    "ceil": ((6, 2), (6, 4)),
-    "floor": ((6, 2), (6, 4)),
-    "round": ((6, 2), (6, 4)),
-    "sign": ((9, 2), (9, 4)),
+    "ceil": ((6, 2, True), (6, 4, True)),
+    "floor": ((6, 2, True), (6, 4, True)),
+    "round": ((6, 2, True), (6, 4, True)),
+    "sign": ((9, 2, True), (9, 4, True)),
     "erf": ((41, 1), (13, 1)),
     "gelu": ((22, 1), (16, 1)),
     "sin": ((2304, 1), (25, 1)),
     "cos": ((2304, 1), (25, 1)),
     "tan": ((5100, 1), (5700, 1)),
     "asin": ((106, 1), (106, 1)),
-    "isnan": ((7, 2), (7, 4)),
-    "isinf": ((7, 2), (9, 4)),
+    "isnan": ((7, 2, True), (7, 4, True)),
+    "isinf": ((7, 2, True), (9, 4, True)),
 }
 
 #: In place, where it differs.
@@ -45,7 +46,7 @@ UNARY_IN_PLACE: dict[str, tuple[Loop, Loop]] = {
     "sigmoid": ((10, 2), (4, 4)),
     "neg": ((3, 2), (3, 4)),
     "relu": ((2, 2), (2, 4)),
-    "abs": ((5, 2), (5, 4)),
+    "abs": ((5, 2, True), (5, 4, True)),
 }
 
 #: Mk1 text, where it differs.
@@ -95,11 +96,13 @@ BROADCAST: dict[str, tuple[Loop, Loop]] = {
 INTEGER_LOOP: Loop = (7, 1)  # [poplibs] 32-bit integer addition; taken for every integer and bool operation
 
 #: popnn non-linearities with their own vertices: cycles of a (scalar, vector) for float and half.
-NONLINEARITY: dict[str, tuple[Loop, Loop]] = {"gelu": ((10, 10), (5, 5)), "swish": ((6, 11), (3, 5))}
+NONLINEARITY: dict[str, tuple[tuple[int, int], tuple[int, int]]] = {"gelu": ((10, 10), (5, 5)), "swish": ((6, 11), (3, 5))}
 
 
 def loop(entry: Loop, n: int) -> int:
     """Worker cycles of an inner loop over n elements."""
+    if len(entry) == 3:
+        return entry[0] * (n + entry[1] - 1) // entry[1]
     return entry[0] * ceil_div(n, entry[1])
 
 
@@ -163,11 +166,14 @@ def vector_inner_1d(kind: str, half: bool, length: int, repeats: int, slices: in
     """Tile cycles of BroadcastVectorInner1D: a vector of `length` on each of `repeats` rows, for `slices` vectors."""
     blocks = ceil_div(repeats, 6)
     core = _inner_mul(half, length, blocks, in_place) if kind == "mul" else _inner_add(half, length, blocks)
-    worker = (19 if half else 17) + (7 if half and length % 2 else 0) + (1 if kind == "mul" else 3)
+    worker = (19 if half else 17) + (7 if half and length % 2 else 0)
     if slices > 1:
         core = slices * (core + 17)
-    extra = 6 * (24 if half else 17) if kind == "mul" else 0
-    return 13 + 6 + 6 * (worker + core) + extra
+    if kind == "mul":
+        extra = 6 * (24 if half else 17) + (24 if in_place else 12)
+    else:
+        extra = 12 if in_place and kind == "add" else 24
+    return 13 + 6 * (worker + core) + extra
 
 
 def _inner_add(half: bool, length: int, blocks: int) -> int:
@@ -178,7 +184,8 @@ def _inner_add(half: bool, length: int, blocks: int) -> int:
         return 7 + (4 + 7 * steps if blocks == 1 else 5 + steps * (15 + 2 * (blocks - 1)))
     if length % 4 == 0 and blocks >= 2:
         return 9 + 6 + length // 4 * (13 + 2 * (blocks // 2 - 1) + blocks % 2)
-    return length * (5 + 9 * blocks)
+    checks = 3 if length > 2048 else (7 if blocks < 2 else 9)
+    return 6 + length * (5 + 9 * blocks) + checks
 
 
 def _inner_mul(half: bool, length: int, blocks: int, in_place: bool) -> int:
@@ -186,7 +193,7 @@ def _inner_mul(half: bool, length: int, blocks: int, in_place: bool) -> int:
         return 7 + length * (8 + 2 * blocks)
     if length % 4 == 0:
         if in_place or blocks == 1:
-            return length // 4 * (7 + 2 * blocks) + 11
+            return length // 4 * (7 + 2 * blocks) + (9 if in_place else (11 if length > 2044 else 13))
         return 9 + 4 + length // 4 * (9 + blocks)
     return 3 + 5 + length * (5 + 9 * blocks)
 
@@ -198,7 +205,8 @@ def select_1d(n: int) -> int:
 
 def clamp_1d(n: int, half: bool) -> int:
     """Tile cycles of Clamp as one 1D vertex: 2 per vector and worker."""
-    return 6 * (6 + 2 * ceil_div(ceil_div(n, 6), 4 if half else 2))
+    width = 4 if half else 2
+    return 6 * (6 + 5 + 2 * (ceil_div(n, 6) + width - 1) // width)
 
 
 def nonlinearity_1d(kind: str, half: bool, n: int) -> int:

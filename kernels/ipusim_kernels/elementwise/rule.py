@@ -69,8 +69,10 @@ def _vertex(placed: Placed, kind: str, over: bool) -> tuple[Codelet, Rows]:
         return codelets.SCALAR_OP, placed.rows()
     extent = placed.extent(axes)
     rest = np.maximum(1, placed.elements // np.maximum(1, extent))
+    if kind not in ("add", "sub", "mul"):
+        return whole, placed.rows()
     inner = _inner_length(placed, axes)
-    if inner and kind in ("add", "sub", "mul"):
+    if inner:
         length = np.minimum(inner, extent)
         return codelets.INNER_OP, placed.rows(length, rest, -(-extent // length))
     return codelets.OUTER_OP, placed.rows(extent, rest)

@@ -26,7 +26,7 @@ def pool_worker(
     cycles = 17 + (4 + share) * groups + 6
     if rows == 0:
         return cycles
-    cycles += 2 + (1 if maximum else 2) + 6 + 5 + unpack_list + 1
+    cycles += 2 + (1 if maximum else 2) + 6 + 2 * unpack_list + 1
     per_vector = 3 + (4 if maximum else 5) + 3 * (outputs - 1)
     per_item = 20 + 3 + groups * (2 + vectors * per_vector) + 4 * (groups - 1)
     return cycles + rows * (13 + 2 + taps * per_item)

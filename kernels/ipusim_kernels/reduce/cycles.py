@@ -41,28 +41,26 @@ def conv_reduce_single_input(elements: int, partials: int, half_out: bool, half_
     return 33 + 6 * (20 + each * ((1 if fast else 2) * partials + fixed))
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=4096)
 def conv_reduce_stages(depth: int) -> tuple[int, ...]:
     """Partials left after each intermediate stage of a reduction of `depth`, e.g. 16 -> (4,), 125 -> (25, 5), 12 -> ().
 
-    One stage below 16, two below 125, three above; each intermediate depth is the integer next to depth^((s - 1) / s)
-    that needs fewer messages (quotient plus remainder; the lower one on a tie).
+    One stage below 16, two below 125, three above; each intermediate depth is one of the two integers around
+    depth^((s - 1) / s) for s stages to come, whichever needs fewer inputs over all stages (the higher one on a tie).
     """
-    stages = 1 if depth < 16 else (2 if depth < 125 else 3)
-    left: list[int] = []
-    at = depth
-    for remaining in range(stages, 1, -1):
-        root = at ** ((remaining - 1) / remaining)
-        low = max(1, int(root + 1e-9))
-        options = sorted({low, low + 1}, key=lambda d: (_messages(at, d), d))
-        at = options[0]
-        left.append(at)
-    return tuple(left)
+    return _stages(depth, 1 if depth < 16 else (2 if depth < 125 else 3))[1]
 
 
-def _messages(depth: int, to: int) -> int:
-    ratio, rest = divmod(depth, to)
-    return ratio + rest
+def _stages(depth: int, stages: int) -> tuple[float, tuple[int, ...]]:
+    """(inputs per result over all stages, depth after each stage but the last)."""
+    if stages == 1:
+        return float(depth), ()
+    root = int(depth ** ((stages - 1) / stages) + 1e-9)
+    options = []
+    for to in (root + 1, root):
+        cost, rest = _stages(to, stages - 1)
+        options.append((depth / to + cost, (to, *rest)))
+    return min(options, key=lambda option: option[0])
 
 
 @jit
