@@ -1,7 +1,7 @@
 """Time of functional convolutions and matmuls against torch and BLAS: `python benchmarks/conv_numeric.py`.
 
 One thread each, operands in cache, medians of calls made in turn: ours on half storage (or what --dtype says) with the
-reduction in pieces, torch in float32 (the faster of its two layouts), and numpy's BLAS for the product alone, its im2col
+reduction in pieces, torch in float32 (the faster of its two layouts), numpy's BLAS for the product alone, its im2col
 matrix made beforehand.  Without torch its columns stay empty.
 """
 

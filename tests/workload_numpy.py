@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from ipusim.workload import ops, ops_shape
+from ipusim.workload import ops, ops_norm, ops_shape
 
 
 def evaluate(workload, inputs):
@@ -72,9 +72,7 @@ def pool(op, x):
                 for a, s, t, d, (lo, _) in zip(at, op.stride, tap, op.dilation, op.padding, strict=True)
             ]
             inside = all(0 <= w < n for w, n in zip(where, x.shape[2:], strict=True))
-            padded = all(
-                -lo <= w < n + hi for w, n, (lo, hi) in zip(where, x.shape[2:], op.padding, strict=True)
-            )
+            padded = all(-lo <= w < n + hi for w, n, (lo, hi) in zip(where, x.shape[2:], op.padding, strict=True))
             counted += padded if op.count_include_pad else inside
             if inside:
                 taps.append(x[(slice(None), slice(None), *where)])
@@ -201,11 +199,11 @@ _RULES = {
     ops.Reduce: reduce,
     ops.ArgReduce: arg_reduce,
     ops.Pool: pool,
-    ops.BatchNorm: batch_norm,
-    ops.LayerNorm: layer_norm,
-    ops.GroupNorm: group_norm,
-    ops.LRN: lrn,
-    ops.Softmax: softmax,
+    ops_norm.BatchNorm: batch_norm,
+    ops_norm.LayerNorm: layer_norm,
+    ops_norm.GroupNorm: group_norm,
+    ops_norm.LRN: lrn,
+    ops_norm.Softmax: softmax,
     ops_shape.Gather: lambda op, x, i: np.take(x, i, axis=op.axis),
     ops_shape.Cast: cast,
     ops_shape.Reshape: lambda op, x: x.reshape(op.shape),

@@ -12,7 +12,7 @@ from ipusim.workload.ops import Op
 
 def rules() -> dict[type[Op], Rule]:
     """Lowering rules by op type (kernels are imported here, not before)."""
-    from ipusim.workload import ops, ops_shape
+    from ipusim.workload import ops, ops_norm, ops_shape
     from ipusim_kernels import norm, views
     from ipusim_kernels.cast import codelets as cast
     from ipusim_kernels.conv import rule as conv
@@ -31,11 +31,11 @@ def rules() -> dict[type[Op], Rule]:
         ops.Reduce: reduce.lower_reduce,
         ops.ArgReduce: reduce.lower_arg_reduce,
         ops.Pool: pool.lower_pool,
-        ops.BatchNorm: norm.lower_batch_norm,
-        ops.LayerNorm: norm.lower_layer_norm,
-        ops.GroupNorm: norm.lower_group_norm,
-        ops.LRN: norm.lower_lrn,
-        ops.Softmax: norm.lower_softmax,
+        ops_norm.BatchNorm: norm.lower_batch_norm,
+        ops_norm.LayerNorm: norm.lower_layer_norm,
+        ops_norm.GroupNorm: norm.lower_group_norm,
+        ops_norm.LRN: norm.lower_lrn,
+        ops_norm.Softmax: norm.lower_softmax,
         ops_shape.Gather: gather.lower_gather,
         ops_shape.Cast: cast.lower_cast,
         ops_shape.Reshape: views.lower_reshape,

@@ -23,7 +23,7 @@ from ipusim.program.graph import ComputeSet, VertexGroup, WholeOp
 from ipusim.program.tensor import Tensor
 from ipusim.workload.constants import Constant
 from ipusim.workload.graph import Node
-from ipusim.workload.ops import LRN, BatchNorm, GroupNorm, LayerNorm, Softmax
+from ipusim.workload.ops_norm import LRN, BatchNorm, GroupNorm, LayerNorm, Softmax
 from ipusim_kernels.cast.codelets import cast
 from ipusim_kernels.elementwise.rule import binary, unary
 from ipusim_kernels.halves import store, widen

@@ -1,10 +1,15 @@
 """BERT encoder with embeddings and a SQuAD head.
 
-Definition: Devlin et al. 2018 (base: 12 layers, hidden 768, 12 heads of 64, feed-forward 3072, vocabulary 30522, 512
-positions), inference without dropout; query, key and value are one matmul, as in the published IPU application.  22.3
-GFLOP for a sequence of 128.  Weights are random, normal as BERT is initialised (deviation 0.02, larger for embeddings
-and the head so that tokens stay apart and logits differ); the mask is additive, -10000 where the attention mask is 0
-(in half, -10000 is exact).
+Definition: Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding",
+arXiv:1810.04805; base: 12 layers, hidden 768, 12 heads of 64, feed-forward 3072, 512 positions, the 30522 words of the
+published uncased vocabulary; inference, so no dropout; gelu with the error function.  22.3 GFLOP in the matmuls for a
+sequence of 128.  As in the vendor's own application (graphcore/examples, applications/popart/bert) query, key and value
+are one matmul and layer norm has epsilon 0.001; unlike it, the attention matmuls have biases, as published, and the
+vocabulary is not cut to 30400.
+
+The mask is additive: -10000, exact in half, where the attention mask is 0.  Weights are random, normal as BERT is
+initialised (deviation 0.02); embeddings and the head are larger, so that tokens stay apart and logits differ.  Sharper
+attention would do the opposite: in an untrained network it makes all tokens alike after a few layers.
 """
 
 from __future__ import annotations
@@ -23,6 +28,7 @@ WEIGHT_DEVIATION = 0.02
 EMBEDDING_DEVIATION = 0.2
 HEAD_DEVIATION = 0.06
 MASKED = -10000.0
+EPSILON = 1e-3
 
 
 @final
@@ -43,9 +49,10 @@ class BertConfig:
 
     def __post_init__(self) -> None:
         sizes = (self.layers, self.hidden, self.heads, self.feed_forward, self.vocabulary, self.sequence, self.batch)
-        if min(sizes) < 1 or self.hidden % self.heads or self.sequence > self.positions:
+        if min(sizes) < 1 or self.hidden % self.heads or self.sequence > self.positions or self.seed < 0:
             raise BadInput(
-                f"{self}: sizes must be at least 1, hidden a multiple of heads, sequence within the positions"
+                f"{self}: sizes must be at least 1, hidden a multiple of heads, sequence within the positions, "
+                "the seed at least 0"
             )
 
 
@@ -68,9 +75,9 @@ class _Layers:
 
     def norm(self, x: Value, name: str) -> Value:
         """Layer norm over the last axis."""
-        scale = self.weight(f"{name}/scale", (x.shape[-1],), 0.02, 1.0)
+        scale = self.weight(f"{name}/scale", (x.shape[-1],), WEIGHT_DEVIATION, 1.0)
         bias = self.weight(f"{name}/bias", (x.shape[-1],))
-        return self.b.layer_norm(x, scale, bias, axis=-1, epsilon=1e-3, name=name)
+        return self.b.layer_norm(x, scale, bias, axis=-1, epsilon=EPSILON, name=name)
 
     def attention(self, x: Value, mask: Value, name: str) -> Value:
         """Self attention of x (batch, sequence, hidden)."""
@@ -114,8 +121,10 @@ class _Layers:
 
 
 def build(config: BertConfig) -> Workload:
-    """Inputs "input_ids", "token_type_ids", "attention_mask" (batch, sequence) int32; outputs "start" and "end"
-    logits.
+    """The workload, in float32.
+
+    Inputs "input_ids", "token_type_ids" and "attention_mask" (1 = present), int32; outputs the logits "start" and
+    "end"; all are (batch, sequence).
     """
     made = _Layers(config)
     b, shape = made.b, (config.batch, config.sequence)
@@ -137,5 +146,5 @@ def build(config: BertConfig) -> Workload:
 
 
 def zoo(batch: int, seed: int) -> Workload:
-    """BERT-base at sequence 128."""
+    """BERT-base at sequence 128 for a batch, in float32."""
     return build(BertConfig(batch=batch, seed=seed))

@@ -21,6 +21,7 @@ from ipusim.lower.rules import Options, Rules
 from ipusim.report import store
 from ipusim.report.profile import MemorySummary, OpFacts, OpSummary, Profile, Step, derive
 from ipusim.workload.graph import Workload
+from ipusim.workload.inputs import check_inputs, draw_inputs
 
 if TYPE_CHECKING:
     import pandas
@@ -203,7 +204,7 @@ def simulate(
     options = Options(as_dtype(partials), float(available_memory_proportion), int(threads))
     started = time.perf_counter()
     workload, replicas, remarks = _load(model, target, batch, seed)
-    given = _check_inputs(workload, dict(inputs), replicas) if inputs is not None else None
+    given = check_inputs(workload, dict(inputs), replicas) if inputs is not None else None
     compiled = _compile(_in_precision(workload, dtype), target.chip, options, progress)
     compiled_at = time.perf_counter()
     trace = _measure(compiled, target.chip)
@@ -212,7 +213,7 @@ def simulate(
     wall = {"compile": compiled_at - started, "simulate": measured_at - compiled_at}
     outputs: dict[str, Array] = {}
     if execute:
-        arrays = given if given is not None else _drawn(workload, replicas, seed)
+        arrays = given if given is not None else draw_inputs(workload, replicas, seed)
         outputs = _execute(compiled, target.chip, arrays, replicas, execute == "vertices", options.threads, progress)
         wall["execute"] = time.perf_counter() - measured_at
     return Report(profile, outputs, wall)
@@ -362,62 +363,6 @@ def _profile(
         counts=trace.counts,
         remarks=remarks,
     )
-
-
-def _check_inputs(workload: Workload, given: dict[str, ArrayLike], replicas: int) -> dict[str, Array]:
-    """Arrays for all replicas, checked against the workload's inputs."""
-    wanted = {v.name: v for v in workload.inputs}
-    unknown = [n for n in given if n not in wanted]
-    if unknown:
-        raise UnknownName("input", unknown[0], wanted)
-    missing = [n for n in wanted if n not in given]
-    if missing:
-        raise BadInput(f"input {missing[0]!r} is missing (inputs: {', '.join(wanted)})")
-    out: dict[str, Array] = {}
-    for name, value in wanted.items():
-        try:
-            array = np.asarray(given[name])
-        except ValueError as error:
-            raise BadInput(f"input {name!r} is not an array: {error}") from None
-        shape = _whole_shape(value.shape, workload.batch, replicas)
-        if array.shape != shape:
-            raise BadInput(f"input {name!r} has shape {array.shape}, the model takes {shape}")
-        out[name] = _checked_type(name, array, value.dtype)
-    return out
-
-
-def _checked_type(name: str, array: Array, dtype: DType) -> Array:
-    allowed = {"float": "f", "int": "iu", "uint": "iu", "bool": "b"}[dtype.kind]
-    if array.dtype.kind not in allowed:
-        raise BadInput(f"input {name!r} has element type {array.dtype}, the model takes {dtype}")
-    if dtype.kind in ("int", "uint"):
-        limits = np.iinfo(dtype.numpy)
-        if array.size and (array.min() < limits.min or array.max() > limits.max):
-            raise BadInput(f"input {name!r} has values outside {dtype} ({limits.min} to {limits.max})")
-    return array
-
-
-def _whole_shape(shape: tuple[int, ...], batch: int, replicas: int) -> tuple[int, ...]:
-    batched = bool(shape) and shape[0] == batch
-    return (shape[0] * replicas, *shape[1:]) if batched else shape
-
-
-def _drawn(workload: Workload, replicas: int, seed: int) -> dict[str, Array]:
-    """Seeded inputs: normal floats, indices within the tables they index, other integers and bools one."""
-    from ipusim.workload.ops_shape import Gather
-
-    rows = {n.inputs[1].name: n.inputs[0].shape[n.op.axis] for n in workload.nodes if isinstance(n.op, Gather)}
-    rng = np.random.default_rng(seed)
-    out: dict[str, Array] = {}
-    for value in workload.inputs:
-        shape = _whole_shape(value.shape, workload.batch, replicas)
-        if value.dtype.is_float:
-            out[value.name] = rng.standard_normal(shape, np.float32)
-        elif value.name in rows:
-            out[value.name] = rng.integers(0, rows[value.name], shape).astype(value.dtype.numpy)
-        else:
-            out[value.name] = np.ones(shape, value.dtype.numpy)
-    return out
 
 
 def _execute(

@@ -184,12 +184,15 @@ def _read_inputs(name: str) -> dict[str, Any]:
     import numpy as np
 
     try:
-        with np.load(name, allow_pickle=False) as file:
-            if not hasattr(file, "files"):
-                raise BadInput(f"{name} holds one array without a name: save with numpy.savez(file, input_name=array)")
+        file = np.load(name, allow_pickle=False)
+        if isinstance(file, np.ndarray):
+            raise BadInput(f"{name} holds one array without a name: save with numpy.savez(file, input_name=array)")
+        with file:
             return {key: file[key] for key in file.files}
     except FileNotFoundError:
         raise BadInput(f"no file {name}") from None
+    except BadInput:
+        raise
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile):
         raise BadInput(f"{name} is not a file that numpy.savez wrote") from None
 

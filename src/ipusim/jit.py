@@ -79,7 +79,7 @@ def jit(function: Callable[P, R]) -> Callable[P, R]:
         return numba.njit(**options)(function)  # type: ignore[no-any-return]
     _STAMPS[kernel] = _stamp(function)
     index = getattr(getattr(kernel, "_cache", None), "_cache_file", None)
-    if hasattr(index, "_source_stamp"):  # numba keeps its test of freshness here
+    if index is not None and hasattr(index, "_source_stamp"):  # numba keeps its test of freshness here
         index._source_stamp = (index._source_stamp, _STAMPS[kernel])
     return kernel  # type: ignore[no-any-return]
 

@@ -14,7 +14,9 @@ import ipusim
 ])  # fmt: skip
 def test_vertices_give_the_same_cycles_and_close_values(name, precision, partials, tolerance):
     workload = programs.MODELS[name]()
-    program = programs.compiled(workload, precision, partials=ipusim.float16 if partials == "float16" else ipusim.float32)
+    program = programs.compiled(
+        workload, precision, partials=ipusim.float16 if partials == "float16" else ipusim.float32
+    )
     whole, none = programs.values(program, programs.INPUTS[name])
     single, cycles = programs.values(program, programs.INPUTS[name], vertices=True)
     assert none == []
@@ -47,9 +49,7 @@ def close(found, expected, tolerance, key):
 @pytest.mark.parametrize("name", sorted(programs.MODELS))
 def test_results_are_the_same_to_the_bit(name):
     workload = programs.MODELS[name]()
-    reports = [
-        ipusim.simulate(workload, programs.INPUTS[name], execute=True, threads=threads) for threads in (1, 1, 2)
-    ]
+    reports = [ipusim.simulate(workload, programs.INPUTS[name], execute=True, threads=threads) for threads in (1, 1, 2)]
     for report in reports[1:]:
         assert report.cycles == reports[0].cycles
         for key, value in reports[0].outputs.items():

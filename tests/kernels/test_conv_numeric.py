@@ -57,20 +57,12 @@ class Case:
         made = np.full((self.images, self.groups * self.out_channels, *field), np.nan, self.dtype)
         return channels_last(made) if self.last_channels else made
 
+    def steps(self) -> dict[str, Any]:
+        return {"stride": self.stride, "dilation": self.dilation, "padding": self.padding, "groups": self.groups}
+
     def run(self, x: Array, w: Array, threads: int = 1) -> Array:
         out = self.out(x)
-        numeric.conv(
-            x,
-            w,
-            out,
-            stride=self.stride,
-            dilation=self.dilation,
-            padding=self.padding,
-            groups=self.groups,
-            pieces=self.pieces,
-            partials=self.partials,
-            threads=threads,
-        )
+        numeric.conv(x, w, out, **self.steps(), pieces=self.pieces, partials=self.partials, threads=threads)
         return out
 
 
@@ -242,10 +234,9 @@ def test_results_may_be_any_view(case: Case, dtype: str) -> None:
     x, w = case.operands()
     expected = case.run(x, w)
     n, c, h, width = expected.shape
-    steps = {"stride": case.stride, "dilation": case.dilation, "padding": case.padding, "groups": case.groups}
     room = np.zeros((n, c, h + 1, 2 * width + 1), dtype)
     for out in (room[:, :, :-1, :width], room[:, :, 1:, 1::2], room[::-1, :, :-1, :width][..., ::-1]):
-        numeric.conv(x, w, out, **steps, pieces=case.pieces, partials="float32")
+        numeric.conv(x, w, out, **case.steps(), pieces=case.pieces, partials="float32")
         np.testing.assert_array_equal(out, expected)
         out[:] = 0
         assert not room.any(), "wrote outside the view"
@@ -299,6 +290,14 @@ def test_one_matrix_may_serve_all_batches(left: int, right: int) -> None:
     np.testing.assert_array_equal(out, a @ b)
 
 
+def test_operands_may_be_broadcast_views() -> None:
+    a = np.broadcast_to(np.array([[1.0], [2.0]], np.float16), (3, 2, 40))
+    b = np.broadcast_to(np.arange(20, dtype=np.float16), (3, 40, 20))
+    out = np.empty((3, 2, 20), np.float16)
+    numeric.matmul(a, b, out, pieces=((0, 40),), partials="float32")
+    np.testing.assert_array_equal(out, np.broadcast_to(np.outer([40, 80], np.arange(20)), (3, 2, 20)))
+
+
 def test_half_partials_of_a_matmul_differ_from_float_partials_as_they_should() -> None:
     a, b = np.full((1, 1, 3), 1.0, np.float16), np.array([2048.0, 1.0, 1.0], np.float16).reshape(1, 3, 1)
     out = np.empty((1, 1, 1), np.float16)
@@ -321,24 +320,12 @@ def test_empty_matmuls(shape: tuple[int, int, int]) -> None:
 
 def test_conv_agrees_with_torch() -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed: the comparison with it is skipped")
-    rng = np.random.default_rng(0)
-    x, w = (rng.standard_normal(s).astype(np.float32) for s in ((2, 24, 30, 31), (40, 12, 3, 5)))
-    expected = torch.nn.functional.conv2d(
-        torch.from_numpy(x), torch.from_numpy(w), stride=(2, 1), padding=(1, 3), dilation=(1, 2), groups=2
-    )
-    out = np.empty(tuple(expected.shape), np.float32)
-    numeric.conv(
-        x,
-        w,
-        out,
-        stride=(2, 1),
-        dilation=(1, 2),
-        padding=((1, 1), (3, 3)),
-        groups=2,
-        pieces=((0, 8, 0, 3), (8, 12, 0, 3)),
-        partials="float32",
-    )
-    np.testing.assert_allclose(out, expected.numpy(), atol=1e-4)
+    case = replace(PLAIN, groups=2, channels=12, out_channels=20, size=(30, 31), kernel=(3, 5), stride=(2, 1))
+    case = replace(case, dilation=(1, 2), padding=((1, 1), (3, 3)), pieces=((0, 8, 0, 3), (8, 12, 0, 3)))
+    x, w = case.operands()
+    tensors = torch.from_numpy(x), torch.from_numpy(w)
+    expected = torch.nn.functional.conv2d(*tensors, stride=(2, 1), padding=(1, 3), dilation=(1, 2), groups=2)
+    np.testing.assert_allclose(case.run(x, w), expected.numpy(), atol=1e-4)
 
 
 def arguments(**changes: Any) -> dict[str, Any]:

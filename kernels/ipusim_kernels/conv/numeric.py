@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,7 +25,7 @@ from ipusim.errors import BadInput
 from ipusim.jit import jit
 from ipusim.units import ceil_div
 from ipusim_kernels.conv.numeric_loops import compute_box
-from ipusim_kernels.conv.numeric_plan import Box, Pair, Pieces, Shape, plan
+from ipusim_kernels.conv.numeric_plan import Pair, Pieces, Shape, plan
 from ipusim_kernels.conv.numeric_tile import F32, LANES, multiply_add
 
 Array = NDArray[Any]
@@ -203,8 +203,8 @@ def _product(a: Array, b: Array, out: Array, how: _How) -> None:
 def _product_time(a: Array, b: Array, out: Array) -> float:
     """Nanoseconds per matrix, measured on one AMD Zen 5 core: moves of a, b and the result, then whole vectors."""
     m, k, n = int(a.shape[1]), int(a.shape[2]), int(b.shape[2])
-    load_a = 0.05 if _strides(a)[2] <= 1 else 0.8
-    load_b = 0.1 if _strides(b)[2] == 1 else 0.25 if n >= LANES and _strides(b)[1] == 1 else 1.2
+    load_a = 0.05 if k == 1 or _strides(a)[2] == 1 else 0.8
+    load_b = 0.1 if _strides(b)[2] == 1 else 0.16 if n >= LANES and _strides(b)[1] == 1 else 1.2
     store = 0.1 if _strides(out)[2] == 1 else 1.2
     return 60 * m + load_a * m * k + load_b * k * n + store * m * n + 0.008 * m * k * ceil_div(n, LANES) * LANES
 
@@ -237,6 +237,17 @@ def _workers(process: int, threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="ipusim-conv")
 
 
+def _together(work: Callable[[], None], threads: int) -> None:
+    """Calls `work` here and on other threads, which share what there is to do; latecomers are sent home."""
+    others = [_workers(os.getpid(), threads - 1).submit(work) for _ in range(threads - 1)]
+    try:
+        work()
+    finally:
+        for other in others:
+            if not other.cancel():
+                other.result()
+
+
 def _regular(array: Array) -> bool:
     """True if the storage of a view can be read as a row of whole elements that begins with its first."""
     steps = (s for s, n in zip(array.strides, array.shape, strict=True) if n > 1)
@@ -264,22 +275,21 @@ def _run(shape: Shape, x: Array, w: Array, out: Array, how: _How) -> None:
         out[...] = 0
         return
     x = x if _regular(x) else x.copy()
-    w = w if _regular(w) and _strides(w)[2] <= 1 else w.copy()
+    w = w if _regular(w) and (_strides(w)[2] == 1 or w.shape[2] == 1) else w.copy()
     made = out if _regular(out) else np.empty_like(out)
     cut = plan(shape, how.pieces, how.threads)
     flats = _readable(x), _readable(w), _flat(made)
     layouts = _strides(x), _strides(w), _strides(made)
     tables = cut.phases, cut.ends, how.half_partials
 
-    def compute(box: Box) -> None:
+    boxes = iter(cut.boxes)
+
+    def compute() -> None:
         weights, planes, sums, line = (_MEMORY.array(name, size) for name, size in cut.floats.items())
         arrays = weights, planes, *cut.taps, sums
-        compute_box(*flats, layouts, tuple(cut.window), *tables, tuple(box), arrays, line)
+        for box in boxes:
+            compute_box(*flats, layouts, tuple(cut.window), *tables, tuple(box), arrays, line)
 
-    if how.threads == 1:
-        for box in cut.boxes:
-            compute(box)
-    else:
-        list(_workers(os.getpid(), how.threads).map(compute, cut.boxes))
+    _together(compute, how.threads)
     if made is not out:
         out[...] = made

@@ -2,9 +2,9 @@
 
 Ideal: target[place + i] = source[start + i] for i below `count`, exact from half to float32, to nearest even back.  A
 half is its bits in a uint16.  numba's own loops convert the last few elements of every row one at a time, and rows of
-images are short; here the last vector overlaps the one before it.  Written as instructions, a move also spares the
-reference counting of a call.  On CPUs that cannot convert, elements go one by one through integer arithmetic.  Omitted:
-tests of the bounds, which are the caller's.
+images are short; here the last vector overlaps the one before it, and every second element (a stride of two) also goes
+by vectors.  Written as instructions, a move spares the reference counting of a call.  On CPUs that cannot convert,
+elements go one by one through integer arithmetic.  Omitted: tests of the bounds, which are the caller's.
 """
 
 from __future__ import annotations
@@ -50,6 +50,13 @@ class _Elements:
             return self.builder.fpext(halves, _vector(ir.FloatType(), lanes))
         return self.by_element(value, lanes, soft_half_to_float, types.float32(types.uint16))
 
+    def load_every_second(self, place: Any, lanes: int) -> Any:
+        """Elements place, place + 2, ..., from two vectors that end with the last of them."""
+        end = self.builder.add(place, ir.Constant(_INDEX, lanes - 1))
+        mask = [2 * lane + (2 * lane >= lanes) for lane in range(lanes)]
+        picked = ir.Constant(ir.VectorType(ir.IntType(32), lanes), mask)
+        return self.builder.shuffle_vector(self.load(place, lanes), self.load(end, lanes), picked)
+
     def store(self, value: Any, place: Any, lanes: int) -> None:
         if self.half and HARD_HALF:
             halves = self.builder.fptrunc(value, _vector(ir.HalfType(), lanes))
@@ -79,37 +86,28 @@ def _move_vectors(
         place, target_step, start, step, count = args[1], args[2], args[4], args[5], args[6]
         lanes = ir.Constant(_INDEX, LANES)
 
-        def copy(i: Any, width: int) -> None:
-            value = of.load(builder.add(start, builder.mul(i, step)), width)
+        def copy(i: Any, width: int, load: Callable[[Any, int], Any]) -> None:
+            value = load(builder.add(start, builder.mul(i, step)), width)
             into.store(value, builder.add(place, builder.mul(i, target_step)), width)
 
-        def every_second(i: Any, width: int) -> None:
-            first = builder.add(start, builder.mul(i, step))
-            last = builder.add(first, ir.Constant(_INDEX, width - 1))
-            mask = [2 * lane + (2 * lane >= width) for lane in range(width)]
-            picked = ir.Constant(ir.VectorType(ir.IntType(32), width), mask)
-            value = builder.shuffle_vector(of.load(first, width), of.load(last, width), picked)
-            into.store(value, builder.add(place, i), width)
-
-        def apart(distance: int) -> Any:
-            whole = builder.icmp_signed(">=", count, lanes)
-            dense = builder.icmp_signed("==", target_step, ir.Constant(_INDEX, 1))
-            return builder.and_(builder.and_(whole, dense), builder.icmp_signed("==", step, ir.Constant(_INDEX, distance)))
-
-        def vectors(emit: Callable[[Any, int], None]) -> None:
+        def copy_vectors(load: Callable[[Any, int], Any]) -> None:
             last = builder.sub(count, lanes)
             with cgutils.for_range_slice(builder, ir.Constant(_INDEX, 0), last, lanes, _INDEX) as (i, _):
-                emit(i, LANES)
-            emit(last, LANES)
+                copy(i, LANES, load)
+            copy(last, LANES, load)
 
-        with builder.if_else(apart(1)) as (neighbours, others):
+        def equal(value: Any, number: int) -> Any:
+            return builder.icmp_signed("==", value, ir.Constant(_INDEX, number))
+
+        whole = builder.and_(equal(target_step, 1), builder.icmp_signed(">=", count, lanes))
+        with builder.if_else(builder.and_(whole, equal(step, 1))) as (neighbours, others):
             with neighbours:
-                vectors(copy)
-            with others, builder.if_else(apart(2)) as (pairs, rest):
+                copy_vectors(of.load)
+            with others, builder.if_else(builder.and_(whole, equal(step, 2))) as (pairs, rest):
                 with pairs:
-                    vectors(every_second)
+                    copy_vectors(of.load_every_second)
                 with rest, cgutils.for_range(builder, count, intp=_INDEX) as loop:
-                    copy(loop.index, 1)
+                    copy(loop.index, 1, of.load)
         return context.get_dummy_value()
 
     return types.void(target, *[types.int64] * 2, source, *[types.int64] * 3), codegen
@@ -149,7 +147,7 @@ def _move_array(target: Any, place: int, target_step: int, source: Any, start: i
         elif source.dtype == np.float32 and target.dtype == np.uint16:
             with np.errstate(over="ignore"):
                 values = values.astype(np.float16).view(np.uint16)
-        target[place : place + (count - 1) * target_step + 1 : target_step] = values
+        target[place : place + (count - 1) * target_step + 1 : target_step or 1] = values
 
 
 def _turn_array(target: Any, place: int, down: int, source: Any, start: int, along: int) -> None:

@@ -227,7 +227,7 @@ def _boxes(shape: Shape, share: tuple[int, int, int], threads: int) -> Iterator[
     images, rows, columns = share
     height, width = shape.out
     found = ceil_div(shape.images, images) * ceil_div(height, rows) * ceil_div(width, columns)
-    parts = 1 if threads == 1 else ceil_div(4 * threads, found)
+    parts = 1 if threads == 1 else ceil_div(2 * threads, found)
     groups = _even(shape.groups, ceil_div(shape.groups, parts), 1)
     parts = ceil_div(parts, ceil_div(shape.groups, groups))
     outs = _even(shape.out_channels, ceil_div(shape.out_channels, parts), ROWS)

@@ -118,7 +118,7 @@ def _positions(x: Tensor, shape: ConvShape) -> Tensor:
 
 def lower_matmul(low: Lowering, op: MatMul, node: Node, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
     """MatMul: a (..., M, K) x b (..., K, N) with numpy's batch broadcasting."""
-    a, b, lead = _batched(*inputs)
+    a, b, lead = _batched(low, *inputs)
     groups, m, k = a.shape
     n = b.shape[2]
     straight = matmul_shape(groups, m, k, n)
@@ -145,7 +145,7 @@ def lower_matmul(low: Lowering, op: MatMul, node: Node, inputs: Sequence[Tensor]
     return [result.reshape((*lead, m, n)).reshape(shape_out)]
 
 
-def _batched(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+def _batched(low: Lowering, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, tuple[int, ...]]:
     """a (G, M, K) and b (G, K, N); a matrix shared by all batches makes the batch part of M.  Third: the shape before
     (M, N).
     """
@@ -158,8 +158,8 @@ def _batched(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, tuple[int, ...]]:
         rows = int(np.prod(a.shape[:-1]))
         return a.reshape((1, rows, k)), b.reshape((1, k, b.shape[-1])), ()
     groups = int(np.prod(lead))
-    full_a = a.broadcast_to((*lead, *a.shape[-2:])).reshape((groups, *a.shape[-2:]))
-    full_b = b.broadcast_to((*lead, *b.shape[-2:])).reshape((groups, *b.shape[-2:]))
+    full_a = low.mapped(a).broadcast_to((*lead, *a.shape[-2:])).solid().reshape((groups, *a.shape[-2:]))
+    full_b = low.mapped(b).broadcast_to((*lead, *b.shape[-2:])).solid().reshape((groups, *b.shape[-2:]))
     return full_a, full_b, (groups,)
 
 

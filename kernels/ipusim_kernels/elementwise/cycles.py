@@ -2,8 +2,8 @@
 
 Ideal: one 64-bit vector (two floats, four halves) per load, compute and store.  What it really takes per vector
 stands in the tables, from poplibs lib/popops/popopsCycleEstimators.hpp at 7eac0f26 (Mk1 differences from a9352552).
-A table entry is (cycles, elements) of the inner loop: n elements take cycles * ceil(n / elements); a third entry marks loops over whole
-vectors, which the source prices as floor(cycles * (n + elements - 1) / elements).
+A table entry is (cycles, elements) of the inner loop: n elements take cycles * ceil(n / elements); a third
+entry marks loops over whole vectors, which the source prices as floor(cycles * (n + elements - 1) / elements).
 """
 
 from __future__ import annotations
@@ -96,7 +96,11 @@ BROADCAST: dict[str, tuple[Loop, Loop]] = {
 INTEGER_LOOP: Loop = (7, 1)  # [poplibs] 32-bit integer addition; taken for every integer and bool operation
 
 #: popnn non-linearities with their own vertices: cycles of a (scalar, vector) for float and half.
-NONLINEARITY: dict[str, tuple[tuple[int, int], tuple[int, int]]] = {"gelu": ((10, 10), (5, 5)), "swish": ((6, 11), (3, 5))}
+Pair = tuple[int, int]
+NONLINEARITY: dict[str, tuple[Pair, Pair]] = {
+    "gelu": ((10, 10), (5, 5)),
+    "swish": ((6, 11), (3, 5)),
+}
 
 
 def loop(entry: Loop, n: int) -> int:

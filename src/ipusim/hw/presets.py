@@ -32,34 +32,20 @@ _IPU_STACK = "github osmarks/ipu-stack, validated on a C600"
 _JIA = "Jia et al. arXiv 1912.03413"
 _BURCHARD = "Burchard et al., iPUG"
 
+_ELK = "Elk paper text"
+_PEAK_NOTEBOOK = "github graphcore-research/tessellate-ipu, IPU Peak Flops"
+
 _COMMON: dict[str, Number] = {
-    "tile.memory_element_bytes": Number(16384, _CONSTANTS, "primary", "TMEM_ELEMSIZE"),
-    "tile.workers": Number(6, _CONSTANTS, "primary", "CTXT_WORKERS"),
-    "tile.data_path_bytes": Number(8, _CONSTANTS, "primary", "TMEM_ATOMSIZE, one 64-bit port per element"),
-    "tile.copy_bytes_per_cycle": Number(8, _IPU_STACK, "primary", "Target::getMemcpyBytesPerCycle"),
     "amp.half_load_elements": Number(4, _POPLIBS, "derived", "one 64-bit load of halves"),
     "amp.float_load_elements": Number(2, _POPLIBS, "derived", "one 64-bit load of floats"),
     "amp.half_weights_per_unit": Number(16, _POPLIBS, "derived", "pipeline depth 4 x 4 elements a load"),
     "amp.float_weights_per_unit": Number(8, _POPLIBS, "derived", "pipeline depth 4 x 2 elements a load"),
     "amp.weight_load_bytes": Number(8, _POPLIBS, "primary", "default option; 16 with use128BitConvUnitLoad"),
-    "exchange.bytes_per_cycle": Number(4, _CONSTANTS, "primary", "TEXCH_DATA_WIDTH 32 bits, each way"),
-    "exchange.paired_receive": Number(
-        True, _POPLIBS, "assumed", "two tiles share a bus; poplibs asserts the factor without naming the chip"
-    ),
-    "exchange.lead_in_cycles": Number(
-        110,
-        _IPU_STACK,
-        "derived",
-        "112 events before the receive mux switches, rounded as in a rebuilt stencil program",
-    ),
-    "exchange.latency_cycles": Number(
-        65, _IPU_STACK, "derived", "mean of 19..165 cycles over tile pairs by the C600 timing relation"
-    ),
     "sync.on_chip_cycles": Number(
         150,
         _HOT_CHIPS,
         "quoted",
-        "a profiled stencil step showed 64 on one IPU; a profiler books part of the wait elsewhere",
+        "a profiled stencil step showed 64 on one GC2; why 150 is kept: see Choices",
     ),
 }
 
@@ -69,27 +55,57 @@ _GC2 = _COMMON | {
     "tiles": Number(1216, _CONSTANTS, "primary", "IPU_TILE_INSTANCES_WITH_REPAIR; 1280 physical"),
     "clock_hz": Number(1.6e9, _BURCHARD, "primary", "nominal; C2 cards were also seen at 1.3 GHz"),
     "tile.memory_bytes": Number(262144, _CONSTANTS, "primary", "TMEM_SIZE"),
+    "tile.memory_element_bytes": Number(16384, _CONSTANTS, "primary", "TMEM_ELEMSIZE"),
+    "tile.workers": Number(6, _CONSTANTS, "primary", "CTXT_WORKERS"),
+    "tile.data_path_bytes": Number(8, _CONSTANTS, "primary", "TMEM_ATOMSIZE, one 64-bit port per element"),
+    "tile.copy_bytes_per_cycle": Number(
+        8, _POPLIBS, "primary", "the machine model of 2016 copies one data path per cycle (5f795b13, cba27e0c)"
+    ),
     "amp.units": Number(8, _CONSTANTS, "primary", "TFPU_AMP_UNITS_PER_SET"),
     "amp.half_macs_per_cycle": Number(32, _JIA, "derived", "8 units x 4-wide dot; 124.5 TFLOP/s"),
     "amp.float_macs_per_cycle": Number(8, _JIA, "derived", "31.1 TFLOP/s"),
+    "exchange.bytes_per_cycle": Number(4, _CONSTANTS, "primary", "TEXCH_DATA_WIDTH 32 bits, each way"),
+    "exchange.paired_receive": Number(
+        True, _POPLIBS, "assumed", "two tiles share a bus; the factor is asserted without naming the chip"
+    ),
+    "exchange.lead_in_cycles": Number(
+        110, _IPU_STACK, "assumed", "112 on a C600; a GC2 stencil program rebuilt with 110 keeps to its profile"
+    ),
+    "exchange.latency_cycles": Number(
+        65, _IPU_STACK, "assumed", "the mean of a C600; a GC2 column has 19 rows of supertiles, not 23"
+    ),
 }
 
 _GC200 = _COMMON | {
     "name": Number("GC200", "vendor name", "primary"),
     "generation": Number("mk2", "vendor name", "primary"),
-    "tiles": Number(1472, "Elk paper text", "primary"),
+    "tiles": Number(1472, _ELK, "primary"),
     "clock_hz": Number(1.325e9, "eenewseurope.com report of Hot Chips 33", "quoted", "the API reports 1.33 GHz"),
     "tile.memory_bytes": Number(638976, _IPU_STACK, "primary", "624 KiB"),
+    "tile.memory_element_bytes": Number(16384, _IPU_STACK, "primary", "TMEM_ELEMSIZE"),
+    "tile.workers": Number(6, _POPLIBS, "primary", "the cycle estimators deal work to six contexts"),
+    "tile.data_path_bytes": Number(8, _ELK, "derived", "128 bits read per cycle are two loads of 64"),
+    "tile.copy_bytes_per_cycle": Number(8, _IPU_STACK, "primary", "Target::getMemcpyBytesPerCycle"),
     "amp.units": Number(16, _POPLIBS, "primary", "the ConvPartial1x1 test allows 16 units on ipu2"),
-    "amp.half_macs_per_cycle": Number(64, "github graphcore-research/tessellate-ipu, IPU Peak Flops", "primary"),
+    "amp.half_macs_per_cycle": Number(64, _PEAK_NOTEBOOK, "primary", "128 FLOP per cycle and tile"),
     "amp.float_macs_per_cycle": Number(16, _IPU_STACK, "primary", "a quarter of half"),
+    "exchange.bytes_per_cycle": Number(4, _IPU_STACK, "primary", "Target::getExchangeBytesPerCycle"),
+    "exchange.paired_receive": Number(
+        True, _POPLIBS, "primary", "lib/popops/ExchangeEstimator.cpp, when poplibs built for this generation only"
+    ),
+    "exchange.lead_in_cycles": Number(
+        110, _IPU_STACK, "derived", "112 events before the receive mux switches on a C600, rounded"
+    ),
+    "exchange.latency_cycles": Number(
+        65, _IPU_STACK, "derived", "mean of 19..165 cycles over tile pairs by the timing relation of a C600"
+    ),
 }
 
 _BOW = _GC200 | {
     "name": Number("Bow", "vendor name", "primary"),
-    "clock_hz": Number(
-        1.85e9, "github graphcore-research/tessellate-ipu, IPU Peak Flops", "primary", "read on hardware"
-    ),
+    "tiles": Number(1472, "docs.graphcore.ai, Bow-2000 datasheet", "derived", "5888 cores on four IPUs"),
+    "clock_hz": Number(1.85e9, _PEAK_NOTEBOOK, "primary", "read on hardware"),
+    "tile.memory_bytes": Number(638976, "docs.graphcore.ai, glossary", "primary", "624 KiB"),
 }
 
 #: Every field of every chip with its source: CHIP_NUMBERS["GC2"]["tile.memory_bytes"].value == 262144.

@@ -1,7 +1,9 @@
 """Chips and systems as frozen, validated records.
 
 A specification is plain data: what-if machines are made by changing fields (`with_fields`), never by subclassing.
-Nonsense is refused with the field's path, its value and the rule it breaks.
+Nonsense is refused with the field's path, its value and the rule it breaks.  So is a value that the vertex formulas
+could not follow (another number of worker contexts, another vector width): the answer would look like a what-if and
+be none.
 """
 
 from __future__ import annotations
@@ -14,21 +16,33 @@ from typing import Any, Self
 
 from ipusim.errors import BadHardware, BadInput, UnknownName
 
+_MOST = 2**31 - 1
+_MOST_TILES = 2**20
 
-def _positive_int(owner: object, *names: str) -> None:
+
+def _whole(owner: object, *names: str, least: int, most: int = _MOST) -> None:
     for name in names:
         value = getattr(owner, name)
         if isinstance(value, bool) or not isinstance(value, int):
             raise BadHardware(f"{_section(owner)}{name} = {value!r}: must be a whole number")
-        if value < 1:
-            raise BadHardware(f"{_section(owner)}{name} = {value}: must be at least 1")
+        if value < least:
+            raise BadHardware(f"{_section(owner)}{name} = {value}: must be at least {least}")
+        if value > most:
+            raise BadHardware(f"{_section(owner)}{name} = {value}: must be at most {most}")
 
 
-def _not_negative_int(owner: object, *names: str) -> None:
-    for name in names:
+def _known(owner: object, name: str, *values: int) -> None:
+    value = getattr(owner, name)
+    if value not in values:
+        known = " and ".join(map(str, values))
+        raise BadHardware(f"{_section(owner)}{name} = {value}: the vertex formulas know {known}")
+
+
+def _instances(owner: object, **kinds: type) -> None:
+    for name, kind in kinds.items():
         value = getattr(owner, name)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise BadHardware(f"{_section(owner)}{name} = {value!r}: must be a whole number, zero or more")
+        if not isinstance(value, kind):
+            raise BadHardware(f"{_section(owner)}{name} = {value!r}: must be of type {kind.__name__}")
 
 
 def _positive_float(owner: object, *names: str) -> None:
@@ -109,7 +123,9 @@ class TileSpec(_Spec):
     copy_bytes_per_cycle: int = 8
 
     def __post_init__(self) -> None:
-        _positive_int(self, *(f.name for f in dataclasses.fields(self)))
+        _whole(self, *(f.name for f in dataclasses.fields(self)), least=1)
+        _known(self, "workers", 6)
+        _known(self, "data_path_bytes", 8)
         if self.memory_bytes % self.memory_element_bytes:
             raise BadHardware(
                 f"tile.memory_bytes = {self.memory_bytes}: must be a whole number of memory elements of "
@@ -135,11 +151,13 @@ class AmpSpec(_Spec):
     float_macs_per_cycle: int = 8
 
     def __post_init__(self) -> None:
-        _positive_int(self, *(f.name for f in dataclasses.fields(self)))
-        if self.units not in (8, 16):
-            raise BadHardware(f"amp.units = {self.units}: the vertex formulas know 8 and 16")
-        if self.weight_load_bytes not in (8, 16):
-            raise BadHardware(f"amp.weight_load_bytes = {self.weight_load_bytes}: must be 8 or 16")
+        _whole(self, *(f.name for f in dataclasses.fields(self)), least=1)
+        _known(self, "units", 8, 16)
+        _known(self, "half_load_elements", 4)
+        _known(self, "float_load_elements", 2)
+        _known(self, "half_weights_per_unit", 16)
+        _known(self, "float_weights_per_unit", 8)
+        _known(self, "weight_load_bytes", 8, 16)
 
     @property
     def _section(self) -> str:
@@ -156,8 +174,8 @@ class ExchangeSpec(_Spec):
     latency_cycles: int = 65
 
     def __post_init__(self) -> None:
-        _positive_int(self, "bytes_per_cycle")
-        _not_negative_int(self, "lead_in_cycles", "latency_cycles")
+        _whole(self, "bytes_per_cycle", least=1)
+        _whole(self, "lead_in_cycles", "latency_cycles", least=0)
         if not isinstance(self.paired_receive, bool):
             raise BadHardware(f"exchange.paired_receive = {self.paired_receive!r}: must be true or false")
 
@@ -173,7 +191,7 @@ class SyncSpec(_Spec):
     on_chip_cycles: int = 150
 
     def __post_init__(self) -> None:
-        _not_negative_int(self, "on_chip_cycles")
+        _whole(self, "on_chip_cycles", least=0)
 
     @property
     def _section(self) -> str:
@@ -194,7 +212,8 @@ class ChipSpec(_Spec):
     sync: SyncSpec
 
     def __post_init__(self) -> None:
-        _positive_int(self, "tiles")
+        _instances(self, name=str, tile=TileSpec, amp=AmpSpec, exchange=ExchangeSpec, sync=SyncSpec)
+        _whole(self, "tiles", least=1, most=_MOST_TILES)
         _positive_float(self, "clock_hz")
         if self.generation not in ("mk1", "mk2"):
             raise BadHardware(f"generation = {self.generation!r}: must be 'mk1' or 'mk2'")
@@ -227,7 +246,8 @@ class SystemSpec(_Spec):
     summary: str = ""
 
     def __post_init__(self) -> None:
-        _positive_int(self, "ipus")
+        _instances(self, name=str, chip=ChipSpec, summary=str)
+        _whole(self, "ipus", least=1, most=_MOST_TILES)
 
     def parse_settings(self, settings: list[str]) -> SystemSpec:
         """This system with settings like "chip.tiles=608" applied in order.

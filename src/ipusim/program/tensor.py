@@ -141,6 +141,12 @@ class Tensor:
         new = tuple(int(n) for n in shape)
         return self if new == self.shape else Tensor("broadcast", new, self.dtype, (self,), new)
 
+    def solid(self) -> Tensor:
+        """The same elements, with those of broadcast axes counted as if each were there: such axes may merge with others."""
+        if not any(self.mapping.repeats):
+            return self
+        return Tensor("solid", self.shape, self.dtype, (self,), None)
+
     @staticmethod
     def concat(parts: Sequence[Tensor], axis: int) -> Tensor:
         """Tensors joined along an axis; their data stays where it is."""
@@ -187,6 +193,8 @@ class Tensor:
                 return base.take(axis, range(start, start + count * step, step))
             case "broadcast":
                 return base.broadcast_to(self.args)
+            case "solid":
+                return base.memo("solid", lambda: Mapping(base.shape, base.cuts, base.tiles))
             case _:
                 key = ("concat", self.args, *(id(s.mapping) for s in self.sources[1:]))
                 parts = [s.mapping for s in self.sources]
@@ -214,6 +222,8 @@ class Tensor:
                 stop = start + count * step
                 index = slice(start, stop if stop >= 0 else None, step)
                 return np.asarray(base[(slice(None),) * axis + (index,)])
+            case "solid":
+                return base
             case _:
                 return np.broadcast_to(base, self.args)
 

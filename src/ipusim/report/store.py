@@ -76,7 +76,7 @@ def _head(profile: Profile) -> dict[str, Any]:
 def load(path: Path) -> tuple[Profile, dict[str, Any], dict[str, NDArray[Any]]]:
     """What `save` wrote.  Raises BadInput for a file that is missing, broken or something else."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         head = json.loads(arrays["head"].tobytes())
         if head["format"] != FORMAT:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ipusim.dtype import DType, as_dtype, float32
 from ipusim.errors import BadInput
-from ipusim.workload import ops, ops_shape
+from ipusim.workload import ops, ops_norm, ops_shape
 from ipusim.workload.builder_shape import MoveMethods
 from ipusim.workload.constants import Constant
 from ipusim.workload.graph import Node, Value, Workload
@@ -269,7 +269,7 @@ class WorkloadBuilder(MoveMethods):
     ) -> Value:
         """Inference batch norm over axis 1."""
         parameters = [self._value(v, x.dtype) for v in (scale, bias, mean, var)]
-        return self.one(ops.BatchNorm(epsilon), [x, *parameters], name)
+        return self.one(ops_norm.BatchNorm(epsilon), [x, *parameters], name)
 
     def layer_norm(
         self,
@@ -285,14 +285,14 @@ class WorkloadBuilder(MoveMethods):
         if bias is not None and scale is None:
             raise BadInput("layer_norm: a bias needs a scale")
         used = [x, *(self._value(v, x.dtype) for v in (scale, bias) if v is not None)]
-        return self.one(ops.LayerNorm(axis % len(x.shape), epsilon), used, name)
+        return self.one(ops_norm.LayerNorm(axis % len(x.shape), epsilon), used, name)
 
     def group_norm(
         self, x: Value, scale: Operand, bias: Operand, groups: int, *, epsilon: float = 1e-5, name: str | None = None
     ) -> Value:
         """Normalisation over groups of channels; instance norm has as many groups as channels."""
         return self.one(
-            ops.GroupNorm(groups, epsilon), [x, self._value(scale, x.dtype), self._value(bias, x.dtype)], name
+            ops_norm.GroupNorm(groups, epsilon), [x, self._value(scale, x.dtype), self._value(bias, x.dtype)], name
         )
 
     def lrn(
@@ -306,11 +306,11 @@ class WorkloadBuilder(MoveMethods):
         name: str | None = None,
     ) -> Value:
         """Local response normalisation over channels."""
-        return self.one(ops.LRN(size, alpha, beta, bias), [x], name)
+        return self.one(ops_norm.LRN(size, alpha, beta, bias), [x], name)
 
     def softmax(self, x: Value, axis: int = -1, *, log: bool = False, name: str | None = None) -> Value:
         """Softmax along an axis, or its logarithm."""
-        return self.one(ops.Softmax(axis % max(1, len(x.shape)), log), [x], name)
+        return self.one(ops_norm.Softmax(axis % max(1, len(x.shape)), log), [x], name)
 
     def gather(self, data: Operand, indices: Value, axis: int = 0, name: str | None = None) -> Value:
         """Slices of data picked by indices."""

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from ipusim.dtype import DType
 from ipusim.workload.constants import Constant
 from ipusim.workload.graph import Node, Value, Workload
-from ipusim.workload.ops import BatchNorm, Conv, TensorType
+from ipusim.workload.ops import Conv, TensorType
+from ipusim.workload.ops_norm import BatchNorm
 from ipusim.workload.ops_shape import Cast
 
 Array = NDArray[Any]
