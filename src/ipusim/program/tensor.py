@@ -142,7 +142,7 @@ class Tensor:
         return self if new == self.shape else Tensor("broadcast", new, self.dtype, (self,), new)
 
     def solid(self) -> Tensor:
-        """The same elements, with those of broadcast axes counted as if each were there: such axes may merge with others."""
+        """The same elements, broadcast ones counted once per repeat, so that such axes may merge with others."""
         if not any(self.mapping.repeats):
             return self
         return Tensor("solid", self.shape, self.dtype, (self,), None)
