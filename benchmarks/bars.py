@@ -1,9 +1,9 @@
-"""The speed bars, measured: how long a second run, an import and a warm estimate take, and values against PyTorch on one thread.
+"""The speed bars, measured: a second run, an import, warm estimates, and values against PyTorch on one thread.
 
     python benchmarks/bars.py
 
-Prints a line per bar with the median, the bar and whether it holds; exits with 1 if one does not.  The comparison with PyTorch runs both sides
-in turn in one process and is left out, saying so, where PyTorch is not installed.
+Prints a line per bar with the median, the bar and whether it holds; exits with 1 if one does not.  The comparison with
+PyTorch runs both sides in turn in one process and is left out, saying so, where PyTorch is not installed.
 """
 
 from __future__ import annotations

@@ -11,6 +11,36 @@ from ipusim.hw.presets import CHIP_NUMBERS, SYSTEM_NUMBERS
 ROOT = Path(__file__).parents[1]
 CONSTANT = re.compile(r"^([A-Z][A-Z0-9_, ]+)(?:: \w+)? = (.+?)  # \[([^\]]+)\] (.+)$")
 SOURCES = ("src/ipusim", "kernels/ipusim_kernels", "models/ipusim_models")
+CHOICES = """
+## Choices
+
+Where sources disagree, or say nothing about a chip, this is what was taken and why.
+
+- **Barrier, 150 cycles** (`sync.on_chip_cycles`). Two figures exist for one IPU, and nothing published reconciles them:
+  about 150 for the hardware barrier over all tiles (Hot Chips 33, quoted), and 64 booked as sync in the profile of one
+  stencil step on a GC2 (github thorbenlouw/lbm-graphcore, primary), where a profiler decides what is sync, exchange or
+  waiting. Dense products measured on a Bow are met when each step carries 300 to 400 cycles before any byte moves
+  (barrier, lead-in and launch, not to be told apart). 150 + 110 + 65 = 325 lies there, 64 + 110 + 65 = 239 does not. So
+  150 stays; `chip.sync.on_chip_cycles=64` shows the other reading.
+- **Lead-in 110 and latency 65** (`exchange.lead_in_cycles`, `exchange.latency_cycles`) come from a C600, of the second
+  generation. For GC2 they are assumed: its columns have 19 rows of supertiles, not 23, and scaling by rows would give a
+  latency of 54. The latency is a mean of 19 to 165 cycles over pairs of tiles, so a phase between neighbours is charged
+  up to 46 cycles too much and one across the chip up to 100 too little.
+- **Paired receive** (`exchange.paired_receive`). Two tiles share a bus, and what both receive alike comes at twice the
+  rate. poplibs asserts this without naming a chip, and late poplibs builds for the second generation only. No
+  measurement tells for GC2; `chip.exchange.paired_receive=false` shows what hangs on it.
+- **Clock of GC2, 1.6 GHz**, is the nominal one. C2 cards were seen at 1.3 GHz for power or heat while the interface
+  still reported 1.6: `chip.clock_hz=1.3e9`. On-chip cycles do not depend on it.
+- **Clock of GC200, 1.325 GHz**, as told at Hot Chips; the interface reports 1.33.
+- **Weights load at 8 bytes per cycle** (`amp.weight_load_bytes`), the default of the vendor's planner; cycles of the
+  matrix unit measured on a Bow agree. 16 is its option `use128BitConvUnitLoad`.
+- **Bow** is a GC200 at another clock. What is published about it (tiles, memory, clock, peak) agrees.
+- **What cannot be changed.** Worker contexts, the 64-bit data path, elements per load and weights per unit are part of
+  the vertex formulas: another value is refused, for it would be ignored or half applied. `amp.half_macs_per_cycle` and
+  `amp.float_macs_per_cycle` enter the peak rate that a report compares with, not the time of a vertex.
+
+`tests/data/hardware.csv` holds the published figures. Tests compare the presets with every row, and check that doubling
+any number of GC2 or GC200 that is not marked as assumed would miss at least one of them."""
 
 
 def constants() -> list[tuple[str, str, str, str, str]]:
@@ -39,6 +69,7 @@ def text() -> str:
     lines += ["## Systems", "", "| system | IPUs | confidence | source | note |", "|---|---|---|---|---|"]
     for name, number in SYSTEM_NUMBERS.items():
         lines.append(f"| {name} | {number.value} | {number.confidence} | {number.source} | {number.note} |")
+    lines += CHOICES.splitlines()
     lines += ["", "## Mechanisms", "", "| constant | value | source | meaning | where |", "|---|---|---|---|---|"]
     for where, name, value, source, note in constants():
         lines.append(f"| `{name}` | `{value}` | {source} | {note} | `{where}` |")

@@ -1,4 +1,4 @@
-"""A model built in Python: where its cycles go, what bounds each op, and what twice the exchange bandwidth would change."""
+"""A model built in Python: where its cycles go, what bounds each op, and a what-if with more exchange bandwidth."""
 
 import numpy as np
 

@@ -74,9 +74,7 @@ def test_neither_order_nor_idle_tiles_matter(phase, random):
 @given(phases(), st.data())
 def test_two_phases_are_never_faster_than_one(phase, data):
     first = [np.array([data.draw(st.integers(0, int(v))) for v in column], np.int64) for column in phase]
-    first[2] = np.minimum(first[2], first[1])
     second = [whole - part for whole, part in zip(phase, first, strict=True)]
-    second[2] = np.clip(second[2], 0, second[1])
     assume(first[1].any() and second[1].any())
     parts = sum(cost.exchange_phase_cycles(*part, UNPAIRED) for part in (first, second))
     assert cost.exchange_phase_cycles(*phase, UNPAIRED) <= parts
@@ -88,5 +86,5 @@ def test_a_barrier_costs_what_the_chip_says():
 
 
 def test_a_superstep_costs_what_the_measurements_support_before_any_byte_moves():
-    """Sync, lead-in and latency are told apart by no measurement; their sum is 300 to 400 cycles."""
+    """No measurement tells barrier, lead-in and latency apart; products on a Bow support a sum of 300 to 400 cycles."""
     assert 300 <= cost.sync_cycles(GC2.sync) + OVERHEAD <= 400

@@ -99,7 +99,9 @@ def test_a_system_has_a_chip():
         SystemSpec("mine", "GC2")
 
 
-@pytest.mark.parametrize("record", [SYSTEMS["C2"], GC2, GC2.tile, GC2.amp, GC2.exchange, GC2.sync], ids=lambda r: type(r).__name__)
+@pytest.mark.parametrize(
+    "record", [SYSTEMS["C2"], GC2, GC2.tile, GC2.amp, GC2.exchange, GC2.sync], ids=lambda r: type(r).__name__
+)
 def test_records_do_not_change(record):
     field = dataclasses.fields(record)[0].name
     with pytest.raises(dataclasses.FrozenInstanceError):

@@ -48,7 +48,10 @@ def test_candidates_are_all_products_within_the_tiles(grains, limit):
     assert len(table) == len(expected)
 
 
-@given(st.lists(st.tuples(st.integers(1, 50), st.integers(1, 50), st.integers(1, 9)), min_size=1, max_size=30), st.integers(1, 50))
+@given(
+    st.lists(st.tuples(st.integers(1, 50), st.integers(1, 50), st.integers(1, 9)), min_size=1, max_size=30),
+    st.integers(1, 50),
+)
 def test_the_best_is_cheapest_within_the_bound(rows, bound):
     cycles, memory, tiles = (np.array(c, np.int64) for c in zip(*rows, strict=True))
     found = search.best(cycles, memory, tiles, bound)
@@ -71,7 +74,9 @@ def test_plans_cover_the_work_once_on_tiles_that_exist(name, chip, dtype):
     assert len(set(geo.rows.tile.tolist())) == len(geo.rows.tile)
     macs = geo.rows.sizes[:, :8].astype(np.int64).prod(axis=1).sum()
     assert macs * chosen.serial == shape.macs
-    assert geo.partial_map.size == len(geo.pieces) * step.batch * step.groups * step.co * step.out_height * step.out_width
+    assert (
+        geo.partial_map.size == len(geo.pieces) * step.batch * step.groups * step.co * step.out_height * step.out_width
+    )
     assert chosen.temporary <= 0.6 * chip.tile.memory_bytes
 
 
@@ -96,7 +101,10 @@ def test_small_groups_take_slic_and_dense_layers_amp():
     assert method("3x3") == method("stem") == "AMP Nx1"
 
 
-@pytest.mark.parametrize(("depth", "left"), [(1, ()), (15, ()), (16, (4,)), (24, (5,)), (64, (8,)), (125, (25, 5)), (512, (64, 8)), (1216, (114, 11))])
+@pytest.mark.parametrize(
+    ("depth", "left"),
+    [(1, ()), (15, ()), (16, (4,)), (24, (5,)), (64, (8,)), (125, (25, 5)), (512, (64, 8)), (1216, (114, 11))],
+)
 def test_stages_of_reductions(depth, left):
     assert conv_reduce_stages(depth) == left
 
@@ -112,13 +120,16 @@ def test_splitting_a_cell_evenly_uses_its_own_tiles(data):
     assert factors[0] == 1
     largest = math.prod(-(-w // f) for w, f in zip(widths, factors, strict=True))
     every = itertools.product(*(range(1, w + 1) for w in widths[1:]))
-    best = min(math.prod(-(-w // f) for w, f in zip(widths, (1, *f), strict=True)) for f in every if math.prod(f) <= parts)
+    best = min(
+        math.prod(-(-w // f) for w, f in zip(widths, (1, *f), strict=True)) for f in every if math.prod(f) <= parts
+    )
     assert largest == best
 
 
 def test_the_engine_agrees_with_the_plan():
     """A convolution with its operands stored as the plan wants them: estimate within 30 % of what the engine counts."""
     import programs
+
     from ipusim.workload.builder import WorkloadBuilder
 
     for channels, size, kernel in ((64, 28, 3), (256, 14, 1), (128, 14, 3)):

@@ -23,7 +23,7 @@ Array = NDArray[Any]
 class Constant:
     """A value of a shape and an element type; `array()` makes it once and keeps it (read-only)."""
 
-    __slots__ = ("_array", "_fingerprint", "_make", "dtype", "shape")
+    __slots__ = ("_array", "_casts", "_fingerprint", "_make", "dtype", "shape")
 
     def __init__(
         self,
@@ -35,6 +35,7 @@ class Constant:
         self.shape, self.dtype = shape, dtype
         self._make, self._fingerprint = make, fingerprint
         self._array: Array | None = None
+        self._casts: dict[DType, Constant] = {}
 
     def array(self) -> Array:
         """The value, read-only."""
@@ -89,10 +90,12 @@ class Constant:
         return Constant(shape, dtype, lambda: np.full(shape, value, dtype.numpy), f"full({value!r})")
 
     def astype(self, dtype: DType) -> Constant:
-        """The value in another element type."""
+        """The value in another element type, the same constant each time."""
         if dtype == self.dtype:
             return self
-        return self.map(lambda a: a.astype(dtype.numpy), f"as {dtype}", dtype=dtype)
+        if dtype not in self._casts:
+            self._casts[dtype] = self.map(lambda a: a.astype(dtype.numpy), f"as {dtype}", dtype=dtype)
+        return self._casts[dtype]
 
     def map(
         self,
