@@ -231,7 +231,7 @@ def test_what_does_not_fit_is_reported_and_still_computed(small, tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
-@pytest.mark.parametrize("delay", [0.2, 0.6, 1.5])
+@pytest.mark.parametrize("delay", [0.2, 0.6, 1.5, 3.0])
 def test_interrupt_is_exit_130_without_traceback_or_partial_file(delay, tmp_path):
     command = [sys.executable, "-m", "ipusim", "run", "bert-base", "--execute", "--save", str(tmp_path / "report")]
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}  # cold kernels keep it busy

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ipusim.errors import BadInput, IpuSimError
@@ -72,6 +75,44 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
+    with _Interrupt() as interrupt:
+        try:
+            return _command(arguments)
+        except KeyboardInterrupt:
+            pass
+        except Exception:
+            if not interrupt.seen:  # else a library turned the interrupt into an error of its own
+                raise
+        print("\nipusim: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+class _Interrupt:
+    """Ctrl-C as KeyboardInterrupt, and remembered: compilers catch it, or meet it where nothing can be raised."""
+
+    def __init__(self) -> None:
+        self.seen = False
+        self._before: Any = None
+        self._hook = sys.unraisablehook
+
+    def __enter__(self) -> _Interrupt:
+        _Progress.stop = False
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.unraisablehook = self._hook
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.seen = _Progress.stop = True
+        sys.unraisablehook = lambda _: None
+        raise KeyboardInterrupt
+
+
+def _command(arguments: Sequence[str] | None) -> int:
     try:
         chosen = parser().parse_args(arguments)
         if chosen.version:
@@ -88,22 +129,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except IpuSimError as error:
         print(f"ipusim: {' '.join(str(error).split())}", file=sys.stderr)
         return BAD
-    except KeyboardInterrupt:
-        print("\nipusim: interrupted", file=sys.stderr)
-        return INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
         return DONE
 
 
 class _Progress:
-    """Tells on stderr how far long work has come: nothing in the first second, then now and then."""
+    """Tells on stderr how far long work has come: nothing in the first second, then now and then.
+
+    Stops the work if an interrupt was lost on the way here.
+    """
+
+    stop = False
 
     def __init__(self) -> None:
         self.started = self.said = time.monotonic()
         self.live = sys.stderr.isatty()
 
     def __call__(self, stage: str, done: int, total: int) -> None:
+        if _Progress.stop:
+            raise KeyboardInterrupt
         now = time.monotonic()
         if now - self.started > 1 and now - self.said > (0.1 if self.live else 5):
             self.said = now
