@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ipusim.engine.distinct import distinct_rows
 from ipusim.hw.spec import ChipSpec
 from ipusim.jit import jit
 from ipusim.program.codelet import evaluate_rows
@@ -24,47 +25,11 @@ from ipusim.program.graph import ComputeSet, Rows, VertexGroup
 from ipusim.program.mapping import I32, I64
 
 
-@jit
-def _classes(sizes: I32) -> tuple[I32, I64, int]:
-    """Class of each row, and the first row of each class."""
-    count, width = sizes.shape
-    size = 16
-    while size < 2 * count:
-        size *= 2
-    table = np.full(size, -1, np.int32)
-    of_row = np.empty(count, np.int32)
-    first = np.empty(count, np.int64)
-    classes = 0
-    for i in range(count):
-        key = np.int64(1469598103)
-        for a in range(width):
-            key = (key ^ np.int64(sizes[i, a])) * np.int64(1099511628211)
-            key ^= key >> np.int64(29)
-        slot = key & np.int64(size - 1)
-        while True:
-            found = table[slot]
-            if found < 0:
-                table[slot] = classes
-                first[classes] = i
-                of_row[i] = classes
-                classes += 1
-                break
-            same = True
-            for a in range(width):
-                if sizes[first[found], a] != sizes[i, a]:
-                    same = False
-            if same:
-                of_row[i] = found
-                break
-            slot = (slot + 1) & np.int64(size - 1)
-    return of_row, first, classes
-
-
 def classes(rows: Rows) -> tuple[I32, I64]:
     """(class of each row, first row of each class): rows with equal sizes form a class."""
 
     def make() -> tuple[I32, I64]:
-        of_row, first, count = _classes(rows.sizes)
+        of_row, first, count = distinct_rows(rows.sizes)
         return of_row, first[:count]
 
     return rows.memo("classes", make)

@@ -16,6 +16,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from ipusim.engine.distinct import distinct_rows
 from ipusim.jit import jit
 from ipusim.program.graph import Boxes, ComputeSet, Rows
 from ipusim.program.mapping import I32, I64, Mapping
@@ -110,43 +111,23 @@ def _pack(mapping: Mapping) -> tuple[I32, I32, I32, I64]:
 
 
 @jit
-def _equal_boxes(lo: I32, hi: I32, owner: I32) -> tuple[I32, I32, int]:
-    """Chains of boxes with the same bounds: `head` (groups) and `following` (boxes), -1 at the end of a chain."""
+def _equal_boxes(lo: I32, hi: I32, owner: I32) -> tuple[I64, I32, int]:
+    """Chains of boxes with the same bounds: `head` (groups) and `following` (boxes), -1 at the end of a chain.
+
+    A tile that needs a box twice stands in its chain once.
+    """
     count, rank = lo.shape
-    size = 16
-    while size < 2 * count:
-        size *= 2
-    table = np.full(size, -1, np.int32)
-    head = np.empty(count, np.int32)
-    tail = np.empty(count, np.int32)
+    both = np.empty((count, 2 * rank), np.int32)
+    both[:, :rank] = lo
+    both[:, rank:] = hi
+    group, head, groups = distinct_rows(both)
+    tail = head.copy()
     following = np.full(count, -1, np.int32)
-    groups = 0
     for i in range(count):
-        key = np.int64(1469598103)
-        for a in range(rank):
-            key = (key ^ np.int64(lo[i, a])) * np.int64(1099511628211)
-            key = (key ^ np.int64(hi[i, a])) * np.int64(1099511628211)
-            key ^= key >> np.int64(29)
-        slot = key & np.int64(size - 1)
-        while True:
-            group = table[slot]
-            if group < 0:
-                table[slot] = groups
-                head[groups] = i
-                tail[groups] = i
-                groups += 1
-                break
-            same = True
-            other = head[group]
-            for a in range(rank):
-                if lo[other, a] != lo[i, a] or hi[other, a] != hi[i, a]:
-                    same = False
-            if same:
-                if owner[tail[group]] != owner[i]:
-                    following[tail[group]] = i
-                    tail[group] = i
-                break
-            slot = (slot + 1) & np.int64(size - 1)
+        last = tail[group[i]]
+        if owner[last] != owner[i]:
+            following[last] = i
+            tail[group[i]] = i
     return head, following, groups
 
 
