@@ -224,7 +224,7 @@ def test_what_does_not_fit_is_reported_and_still_computed(small, tmp_path):
     line = done.stderr.strip()
     assert "does not fit: tile" in line
     assert "bytes and has 16,384" in line
-    assert "its largest variable is" in line
+    assert "its largest variables are" in line
     assert "lower available_memory_proportion" in line
     assert np.load(out)["y"].shape == (64, 5)
     assert not ipusim.load_report(tmp_path / "report").memory.fits

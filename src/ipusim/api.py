@@ -33,11 +33,6 @@ Array = NDArray[Any]
 #: Called with (stage, done, total) while long work goes on.
 Progress = Callable[[str, int, int], None]
 
-LEVER = (
-    "lower available_memory_proportion (now {proportion:g}), a smaller batch, precision='float16', more tiles, "
-    "or a chip with more memory per tile"
-)
-
 
 @final
 @dataclass(frozen=True, eq=False, slots=True)
@@ -333,6 +328,14 @@ def _measure(compiled: Compiled, chip: ChipSpec) -> Trace:
     return measure_time(compiled.graph, compiled.outputs.values(), chip, compiled.workload.fingerprint)
 
 
+def _lever(batch: int, dtype: DType, options: Options) -> str:
+    """What to change if the model does not fit."""
+    levers = [f"lower available_memory_proportion (now {options.memory_proportion:g})"]
+    levers += ["a smaller batch"] if batch > 1 else []
+    levers += ["precision float16"] if dtype == float32 else []
+    return ", ".join(levers) + ", or a chip with more tiles or more memory per tile"
+
+
 def _profile(
     compiled: Compiled,
     trace: Trace,
@@ -356,8 +359,7 @@ def _profile(
                 dict(note.splits) if note else {},
             )
         )
-    lever = LEVER.format(proportion=options.memory_proportion)
-    steps, ops, memory = derive(trace, facts, lever=lever)
+    steps, ops, memory = derive(trace, facts, lever=_lever(workload.batch, dtype, options))
     return Profile(
         model=workload.name,
         system=target,

@@ -213,11 +213,11 @@ def _deliver(report: Report, chosen: argparse.Namespace) -> int:
     memory = report.memory
     if memory.fits:
         return DONE
-    name, size, why = memory.largest[0] if memory.largest else ("none", 0, "")
+    largest = ", ".join(f"{name} ({size:,} bytes, {why})" for name, size, why in memory.largest[:3])
     print(
         f"ipusim: does not fit: tile {memory.worst_tile} needs {memory.max_tile_bytes:,} bytes "
         f"and has {memory.tile_limit_bytes:,}; "
-        f"its largest variable is {name} ({size:,} bytes, {why}); what would help: {memory.lever}",
+        f"its largest variables are {largest}; what would help: {memory.lever}",
         file=sys.stderr,
     )
     return DOES_NOT_FIT
