@@ -1,73 +1,41 @@
-"""ONNX operators as workload nodes: one function each, by name.
+"""ONNX operators as workload nodes, one function each: elementwise, matrices, reductions; `CONVERTERS` has them all.
 
-A converter reads `work.value(name)` for data and `work.array(name)` for what must be known ahead of time (axes,
-shapes), and returns the values of the node's outputs.  Attribute-or-input differences between opsets are settled by
-`ints`.
+A converter reads `work.value(name)` for data and `ints` or `work.parameter` for what must be known ahead of time (axes,
+shapes, limits), and returns the values of the node's outputs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Final
 
 import numpy as np
 
 from ipusim.dtype import as_dtype
 from ipusim.errors import BadInput
 from ipusim.importers.onnx_file import OnnxNode
-from ipusim.importers.onnx_moves import MOVES, ints, scalar
+from ipusim.importers.onnx_layers import LAYERS
+from ipusim.importers.onnx_moves import MOVES
+from ipusim.importers.onnx_tensor import VALUE_TYPES, type_name
+from ipusim.importers.onnx_work import Import, axes_of, axis_of, ints
 from ipusim.workload.graph import Value
 
-if TYPE_CHECKING:
-    from ipusim.importers.onnx import Import
-
-Converter = Callable[["Import", OnnxNode], Sequence[Value]]
-
-#: Operators that are only ever computed ahead of time.
-FOLDED_ONLY = frozenset({"Constant", "ConstantOfShape", "Shape", "Size", "Range", "NonZero", "EyeLike"})
-
-
-def _windows(node: OnnxNode, sizes: Sequence[int], kernel: Sequence[int]) -> dict[str, Any]:
-    """Stride, dilation and padding of a convolution or pooling."""
-    dims = len(sizes)
-    strides = list(node.attribute("strides", [1] * dims))
-    dilations = list(node.attribute("dilations", [1] * dims))
-    auto = node.attribute("auto_pad", "NOTSET")
-    pads = list(node.attribute("pads", [0] * 2 * dims))
-    pairs = [(pads[i], pads[i + dims]) for i in range(dims)]
-    if auto in ("SAME_UPPER", "SAME_LOWER"):
-        pairs = []
-        for n, k, s, d in zip(sizes, kernel, strides, dilations, strict=True):
-            total = max(0, (-(-n // s) - 1) * s + (k - 1) * d + 1 - n)
-            small, large = total // 2, total - total // 2
-            pairs.append((small, large) if auto == "SAME_UPPER" else (large, small))
-    elif auto == "VALID":
-        pairs = [(0, 0)] * dims
-    elif auto != "NOTSET":
-        raise BadInput(f"auto_pad {auto!r} is unknown")
-    return {"stride": strides, "dilation": dilations, "padding": pairs}
-
-
-def _conv(work: Import, node: OnnxNode) -> Sequence[Value]:
-    x, w = work.value(node.inputs[0]), work.value(node.inputs[1])
-    bias = work.value(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
-    options = _windows(node, x.shape[2:], w.shape[2:])
-    return [work.builder.conv(x, w, bias, groups=node.attribute("group", 1), name=node.label, **options)]
+Converter = Callable[[Import, OnnxNode], Sequence[Value]]
 
 
 def _matmul(work: Import, node: OnnxNode) -> Sequence[Value]:
-    a, b = (work.value(n) for n in node.inputs)
+    a, b = (work.value(name) for name in node.inputs)
     return [work.builder.matmul(a, b, name=node.label)]
 
 
 def _gemm(work: Import, node: OnnxNode) -> Sequence[Value]:
     a, b = work.value(node.inputs[0]), work.value(node.inputs[1])
-    c = work.value(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
+    if len(a.shape) != 2 or len(b.shape) != 2:
+        raise BadInput(f"shapes {a.shape} and {b.shape} are not both matrices")
     made = work.builder.gemm(
         a,
         b,
-        c,
+        work.optional(node, 2),
         alpha=node.attribute("alpha", 1.0),
         beta=node.attribute("beta", 1.0),
         trans_a=bool(node.attribute("transA", 0)),
@@ -91,248 +59,6 @@ def _gelu(work: Import, node: OnnxNode) -> Sequence[Value]:
     return [work.builder.unary(kind, work.value(node.inputs[0]), name=node.label)]
 
 
-def _binary(kind: str) -> Converter:
-    def convert(work: Import, node: OnnxNode) -> Sequence[Value]:
-        if kind == "mod" and node.attribute("fmod", 0):
-            raise BadInput("fmod=1 is not supported")
-        a, b = (work.value(n) for n in node.inputs)
-        return [work.builder.binary(kind, a, b, name=node.label)]
-
-    return convert
-
-
-def _pow(work: Import, node: OnnxNode) -> Sequence[Value]:
-    base, exponent = node.inputs
-    x = work.value(base)
-    if (
-        work.is_constant(exponent)
-        and work.array(exponent).size == 1
-        and float(work.array(exponent).reshape(-1)[0]) == 2.0
-    ):
-        return [work.builder.unary("square", x, name=node.label)]
-    y = work.value(exponent)
-    if y.dtype != x.dtype:
-        y = work.builder.cast(y, x.dtype, name=f"{node.label}/exponent")
-    return [work.builder.binary("pow", x, y, name=node.label)]
-
-
-def _prelu(work: Import, node: OnnxNode) -> Sequence[Value]:
-    x, slope = (work.value(n) for n in node.inputs)
-    if 1 < len(slope.shape) < len(x.shape) or (
-        len(slope.shape) == 1 and len(x.shape) > 1 and slope.shape[0] == x.shape[1]
-    ):
-        slope = work.builder.reshape(
-            slope, (*slope.shape, *(1,) * (len(x.shape) - 1 - len(slope.shape))), name=f"{node.label}/slope"
-        )
-    return [work.builder.binary("prelu", x, slope, name=node.label)]
-
-
-def _many(kind: str, mean: bool = False) -> Converter:
-    def convert(work: Import, node: OnnxNode) -> Sequence[Value]:
-        values = [work.value(n) for n in node.inputs]
-        out = values[0]
-        for i, value in enumerate(values[1:]):
-            last = i + 2 == len(values) and not mean
-            out = work.builder.binary(kind, out, value, name=node.label if last else f"{node.label}/{i}")
-        return [work.builder.mul(out, 1.0 / len(values), name=node.label) if mean else out]
-
-    return convert
-
-
-def _where(work: Import, node: OnnxNode) -> Sequence[Value]:
-    condition, a, b = (work.value(n) for n in node.inputs)
-    return [work.builder.select(condition, a, b, name=node.label)]
-
-
-def _clip(work: Import, node: OnnxNode) -> Sequence[Value]:
-    lo, hi = scalar(work, node, 1, "min"), scalar(work, node, 2, "max")
-    return [work.builder.clip(work.value(node.inputs[0]), lo, hi, name=node.label)]
-
-
-def _reduce(kind: str) -> Converter:
-    def convert(work: Import, node: OnnxNode) -> Sequence[Value]:
-        x, axes = work.value(node.inputs[0]), ints(work, node, 1, "axes")
-        if not axes and node.attribute("noop_with_empty_axes", 0):
-            return [x]
-        keep = bool(node.attribute("keepdims", 1))
-        return [work.builder.reduce(kind, x, axes or None, keepdims=keep, name=node.label)]
-
-    return convert
-
-
-def _arg(kind: str) -> Converter:
-    def convert(work: Import, node: OnnxNode) -> Sequence[Value]:
-        if node.attribute("select_last_index", 0):
-            raise BadInput("select_last_index=1 is not supported")
-        x, keep = work.value(node.inputs[0]), bool(node.attribute("keepdims", 1))
-        return [work.builder.arg_reduce(kind, x, node.attribute("axis", 0), keepdims=keep, name=node.label)]
-
-    return convert
-
-
-def _pool(kind: str) -> Converter:
-    def convert(work: Import, node: OnnxNode) -> Sequence[Value]:
-        if len(node.outputs) > 1 and node.outputs[1]:
-            raise BadInput("the second output (indices) is not supported")
-        if node.attribute("storage_order", 0):
-            raise BadInput("storage_order=1 is not supported")
-        x, kernel = work.value(node.inputs[0]), node.attributes["kernel_shape"]
-        made = work.builder.pool(
-            kind,
-            x,
-            kernel,
-            ceil_mode=bool(node.attribute("ceil_mode", 0)),
-            count_include_pad=bool(node.attribute("count_include_pad", 0)),
-            name=node.label,
-            **_windows(node, x.shape[2:], kernel),
-        )
-        return [made]
-
-    return convert
-
-
-def _global(kind: str) -> Converter:
-    def convert(work: Import, node: OnnxNode) -> Sequence[Value]:
-        x = work.value(node.inputs[0])
-        return [work.builder.reduce(kind, x, tuple(range(2, len(x.shape))), name=node.label)]
-
-    return convert
-
-
-def _batch_norm(work: Import, node: OnnxNode) -> Sequence[Value]:
-    if node.attribute("training_mode", 0) or not node.attribute("spatial", 1):
-        raise BadInput("only inference over channels is supported")
-    x, *rest = (work.value(n) for n in node.inputs)
-    made = work.builder.batch_norm(x, *rest, epsilon=node.attribute("epsilon", 1e-5), name=node.label)
-    return [made]
-
-
-def _instance_norm(work: Import, node: OnnxNode) -> Sequence[Value]:
-    x, scale, bias = (work.value(n) for n in node.inputs)
-    return [
-        work.builder.group_norm(x, scale, bias, x.shape[1], epsilon=node.attribute("epsilon", 1e-5), name=node.label)
-    ]
-
-
-def _group_norm(work: Import, node: OnnxNode) -> Sequence[Value]:
-    x, scale, bias = (work.value(n) for n in node.inputs)
-    groups = node.attributes["num_groups"]
-    if scale.shape == (groups,) and groups != x.shape[1]:  # before opset 21: one parameter per group
-        each = x.shape[1] // groups
-        scale, bias = (
-            work.builder.reshape(
-                work.builder.expand(work.builder.reshape(v, (groups, 1)), (groups, each)), (x.shape[1],)
-            )
-            for v in (scale, bias)
-        )
-    return [work.builder.group_norm(x, scale, bias, groups, epsilon=node.attribute("epsilon", 1e-5), name=node.label)]
-
-
-def _layer_norm(work: Import, node: OnnxNode) -> Sequence[Value]:
-    if any(node.outputs[1:]):
-        raise BadInput("outputs of mean and deviation are not supported")
-    x, *rest = (work.value(n) for n in node.inputs if n)
-    made = work.builder.layer_norm(
-        x, *rest, axis=node.attribute("axis", -1), epsilon=node.attribute("epsilon", 1e-5), name=node.label
-    )
-    return [made]
-
-
-def _lrn(work: Import, node: OnnxNode) -> Sequence[Value]:
-    made = work.builder.lrn(
-        work.value(node.inputs[0]),
-        node.attributes["size"],
-        alpha=node.attribute("alpha", 1e-4),
-        beta=node.attribute("beta", 0.75),
-        bias=node.attribute("bias", 1.0),
-        name=node.label,
-    )
-    return [made]
-
-
-def _softmax(log: bool) -> Converter:
-    def convert(work: Import, node: OnnxNode) -> Sequence[Value]:
-        x = work.value(node.inputs[0])
-        if work.opset >= 13:
-            return [work.builder.softmax(x, node.attribute("axis", -1), log=log, name=node.label)]
-        axis = node.attribute("axis", 1) % len(x.shape)  # before opset 13: over everything from the axis on
-        if axis == len(x.shape) - 1:
-            return [work.builder.softmax(x, axis, log=log, name=node.label)]
-        flat = work.builder.reshape(x, (prod(x.shape[:axis]), prod(x.shape[axis:])), name=f"{node.label}/flat")
-        made = work.builder.softmax(flat, 1, log=log, name=node.label)
-        return [work.builder.reshape(made, x.shape, name=f"{node.label}/shape")]
-
-    return convert
-
-
-def _gather(work: Import, node: OnnxNode) -> Sequence[Value]:
-    data, indices = (work.value(n) for n in node.inputs)
-    return [work.builder.gather(data, indices, node.attribute("axis", 0), name=node.label)]
-
-
-def _cast(work: Import, node: OnnxNode) -> Sequence[Value]:
-    from ipusim.importers.onnx import TYPES
-
-    code = node.attributes["to"]
-    if code not in TYPES:
-        raise BadInput(f"element type number {code} does not exist on the IPU")
-    return [work.builder.cast(work.value(node.inputs[0]), TYPES[code], name=node.label)]
-
-
-def _cast_like(work: Import, node: OnnxNode) -> Sequence[Value]:
-    other = node.inputs[1]
-    dtype = as_dtype(work.array(other).dtype) if work.is_constant(other) else work.value(other).dtype
-    return [work.builder.cast(work.value(node.inputs[0]), dtype, name=node.label)]
-
-
-_UNARY: dict[str, Converter] = {
-    "Relu": _unary("relu"),
-    "LeakyRelu": _unary("leaky_relu", 0.01),
-    "Elu": _unary("elu", 1.0),
-    "Celu": _unary("celu", 1.0),
-    "HardSigmoid": _unary("hard_sigmoid", 0.2, 0.5),
-    "HardSwish": _unary("hard_swish"),
-    "Swish": _unary("swish", 1.0),
-    "ThresholdedRelu": _unary("thresholded_relu", 1.0),
-    "Gelu": _gelu,
-    **{
-        name: _unary(name.lower())
-        for name in [
-            "Exp",
-            "Log",
-            "Tanh",
-            "Sigmoid",
-            "Sqrt",
-            "Reciprocal",
-            "Neg",
-            "Abs",
-            "Ceil",
-            "Floor",
-            "Round",
-            "Sign",
-            "Erf",
-            "Sin",
-            "Cos",
-            "Tan",
-            "Asin",
-            "Acos",
-            "Atan",
-            "Sinh",
-            "Cosh",
-            "Asinh",
-            "Acosh",
-            "Atanh",
-            "Softplus",
-            "Softsign",
-            "Mish",
-            "Not",
-            "IsNaN",
-            "IsInf",
-        ]
-    },
-}
-
-
 def _selu(work: Import, node: OnnxNode) -> Sequence[Value]:
     alpha, gamma = node.attribute("alpha", 1.6732632), node.attribute("gamma", 1.0507010)
     x = work.value(node.inputs[0])
@@ -342,12 +68,173 @@ def _selu(work: Import, node: OnnxNode) -> Sequence[Value]:
     return [work.builder.mul(made, gamma, name=node.label)]
 
 
+def _is_inf(work: Import, node: OnnxNode) -> Sequence[Value]:
+    x = work.value(node.inputs[0])
+    low, high = node.attribute("detect_negative", 1), node.attribute("detect_positive", 1)
+    if low and high:
+        return [work.builder.unary("isinf", x, name=node.label)]
+    if not (low or high):
+        raise BadInput("detects neither sign")
+    return [work.builder.binary("equal", x, np.inf if high else -np.inf, name=node.label)]
+
+
+def _binary(kind: str) -> Converter:
+    def convert(work: Import, node: OnnxNode) -> Sequence[Value]:
+        a, b = (work.value(name) for name in node.inputs)
+        return [work.builder.binary(kind, a, b, name=node.label)]
+
+    return convert
+
+
+def _mod(work: Import, node: OnnxNode) -> Sequence[Value]:
+    """The remainder has the sign of b; with fmod=1 that of a, so b is taken away where the two differ."""
+    a, b = (work.value(name) for name in node.inputs)
+    if not node.attribute("fmod", 0) or a.dtype.kind == "uint":
+        return [work.builder.binary("mod", a, b, name=node.label)]
+    build, label = work.builder, node.label
+    rest = build.binary("mod", a, b, name=f"{label}/rest")
+    signs = [build.binary("less", v, 0, name=f"{label}/negative_{n}") for n, v in (("a", a), ("b", b))]
+    differ = build.binary("xor", signs[0], signs[1], name=f"{label}/signs")
+    uneven = build.binary("not_equal", rest, 0, name=f"{label}/uneven")
+    wrong = build.binary("and", differ, uneven, name=f"{label}/wrong")
+    return [build.select(wrong, build.sub(rest, b, name=f"{label}/less_b"), rest, name=label)]
+
+
+def _pow(work: Import, node: OnnxNode) -> Sequence[Value]:
+    x, known = work.value(node.inputs[0]), work.known.get(node.inputs[1])
+    if known is not None and known.size == 1 and known.ndim <= len(x.shape) and float(known.reshape(-1)[0]) == 2.0:
+        return [work.builder.unary("square", x, name=node.label)]
+    y = work.value(node.inputs[1])
+    if y.dtype != x.dtype:
+        y = work.builder.cast(y, x.dtype, name=f"{node.label}/exponent")
+    return [work.builder.binary("pow", x, y, name=node.label)]
+
+
+def _prelu(work: Import, node: OnnxNode) -> Sequence[Value]:
+    """The slope broadcasts to x; one per channel without axes for space, as old exporters wrote it, gets them."""
+    x, slope = (work.value(name) for name in node.inputs)
+    last, rank = x.shape[-1:], len(x.shape)
+    if rank > 2 and slope.shape == x.shape[1:2] and slope.shape not in (last, (1,)):
+        slope = work.builder.reshape(slope, (*slope.shape, *(1,) * (rank - 2)), name=f"{node.label}/slope")
+    made = work.builder.binary("prelu", x, slope, name=node.label)
+    if made.shape != x.shape:
+        raise BadInput(f"slope {slope.shape} does not broadcast to {x.shape}")
+    return [made]
+
+
+def _many(kind: str) -> Converter:
+    def convert(work: Import, node: OnnxNode) -> Sequence[Value]:
+        values = [work.value(name) for name in node.inputs]
+        return [_chain(work, kind, values, node.label)]
+
+    return convert
+
+
+def _mean(work: Import, node: OnnxNode) -> Sequence[Value]:
+    values = [work.value(name) for name in node.inputs]
+    total = _chain(work, "add", values, f"{node.label}/sum")
+    return [work.builder.mul(total, 1.0 / len(values), name=node.label)]
+
+
+def _chain(work: Import, kind: str, values: Sequence[Value], label: str) -> Value:
+    out = values[0]
+    for i, value in enumerate(values[1:], 2):
+        out = work.builder.binary(kind, out, value, name=label if i == len(values) else f"{label}/{i - 2}")
+    return out
+
+
+def _where(work: Import, node: OnnxNode) -> Sequence[Value]:
+    condition, a, b = (work.value(name) for name in node.inputs)
+    return [work.builder.select(condition, a, b, name=node.label)]
+
+
+def _clip(work: Import, node: OnnxNode) -> Sequence[Value]:
+    """Limits that are computed on the way become max and min."""
+    x = work.value(node.inputs[0])
+    if x.dtype.kind == "bool":
+        raise BadInput("cannot limit bool")
+    lo, hi = (_limit(work, node, x, *place) for place in ((1, "min"), (2, "max")))
+    for kind, position in (("max", 1), ("min", 2)):
+        if node.input(position) and node.inputs[position] not in work.known:
+            x = work.builder.binary(kind, x, work.value(node.inputs[position]), name=f"{node.label}/{kind}")
+    return [x if lo is None and hi is None else work.builder.clip(x, lo, hi, name=node.label)]
+
+
+def _limit(work: Import, node: OnnxNode, x: Value, position: int, name: str) -> float | None:
+    known = work.known.get(node.input(position))
+    found = node.attribute(name, None) if known is None else known.reshape(-1)[0]
+    if found is None or x.dtype.is_float:
+        return None if found is None else float(found)
+    limits = np.iinfo(x.dtype.numpy)
+    return int(min(max(int(found), limits.min), limits.max))
+
+
+#: What a reduction over no axis leaves of the composite kinds.
+_WITHOUT_AXES = {"sum_square": "square", "l1": "abs", "l2": "abs", "log_sum": "log"}
+
+
+def _reduce(kind: str) -> Converter:
+    def convert(work: Import, node: OnnxNode) -> Sequence[Value]:
+        x, axes = work.value(node.inputs[0]), ints(work, node, 1, "axes")
+        if not axes and node.attribute("noop_with_empty_axes", 0):
+            left = _WITHOUT_AXES.get(kind)
+            return [work.builder.unary(left, x, name=node.label) if left else x]
+        chosen = axes_of(axes, len(x.shape)) if axes else None
+        keep = bool(node.attribute("keepdims", 1))
+        return [work.builder.reduce(kind, x, chosen, keepdims=keep, name=node.label)]
+
+    return convert
+
+
+def _arg(kind: str) -> Converter:
+    def convert(work: Import, node: OnnxNode) -> Sequence[Value]:
+        if node.attribute("select_last_index", 0):
+            raise BadInput("select_last_index=1 is not supported")
+        x, keep = work.value(node.inputs[0]), bool(node.attribute("keepdims", 1))
+        axis = axis_of(node.attribute("axis", 0), len(x.shape))
+        return [work.builder.arg_reduce(kind, x, axis, keepdims=keep, name=node.label)]
+
+    return convert
+
+
+def _cast(work: Import, node: OnnxNode) -> Sequence[Value]:
+    x, code = work.value(node.inputs[0]), node.attributes["to"]
+    if code not in VALUE_TYPES:
+        raise BadInput(f"the IPU has no element type {type_name(code)}")
+    dtype = VALUE_TYPES[code]
+    return [x if x.dtype == dtype else work.builder.cast(x, dtype, name=node.label)]
+
+
+def _cast_like(work: Import, node: OnnxNode) -> Sequence[Value]:
+    x, other = work.value(node.inputs[0]), node.inputs[1]
+    dtype = as_dtype(work.known[other].dtype) if other in work.known else work.value(other).dtype
+    return [x if x.dtype == dtype else work.builder.cast(x, dtype, name=node.label)]
+
+
+#: Elementwise operators whose kind is their name in lower case.
+_PLAIN = [
+    "Relu", "Exp", "Log", "Tanh", "Sigmoid", "Sqrt", "Reciprocal", "Neg", "Abs", "Ceil", "Floor", "Round", "Sign",
+    "Erf", "Sin", "Cos", "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh", "Softplus",
+    "Softsign", "Mish", "Not", "IsNaN",
+]  # fmt: skip
+_PARAMETRIC: dict[str, Converter] = {
+    "LeakyRelu": _unary("leaky_relu", 0.01),
+    "Elu": _unary("elu", 1.0),
+    "Celu": _unary("celu", 1.0),
+    "HardSigmoid": _unary("hard_sigmoid", 0.2, 0.5),
+    "HardSwish": _unary("hard_swish"),
+    "Swish": _unary("swish", 1.0),
+    "ThresholdedRelu": _unary("thresholded_relu", 1.0),
+    "Gelu": _gelu,
+    "Selu": _selu,
+    "IsInf": _is_inf,
+    "Clip": _clip,
+}
 _BINARY = {
     "Add": "add",
     "Sub": "sub",
     "Mul": "mul",
     "Div": "div",
-    "Mod": "mod",
     "Equal": "equal",
     "Less": "less",
     "LessOrEqual": "less_equal",
@@ -370,37 +257,25 @@ _REDUCE = {
     "ReduceLogSumExp": "log_sum_exp",
 }
 
-CONVERTERS: dict[str, Converter] = {
-    "Conv": _conv,
+CONVERTERS: Final[dict[str, Converter]] = {
+    **LAYERS,
+    **MOVES,
+    **{name: _unary(name.lower()) for name in _PLAIN},
+    **_PARAMETRIC,
+    **{name: _binary(kind) for name, kind in _BINARY.items()},
+    **{name: _reduce(kind) for name, kind in _REDUCE.items()},
     "MatMul": _matmul,
     "Gemm": _gemm,
-    **_UNARY,
-    "Selu": _selu,
-    **{name: _binary(kind) for name, kind in _BINARY.items()},
+    "Mod": _mod,
     "Pow": _pow,
     "PRelu": _prelu,
     "Sum": _many("add"),
     "Max": _many("max"),
     "Min": _many("min"),
-    "Mean": _many("add", mean=True),
+    "Mean": _mean,
     "Where": _where,
-    "Clip": _clip,
-    **{name: _reduce(kind) for name, kind in _REDUCE.items()},
     "ArgMax": _arg("max"),
     "ArgMin": _arg("min"),
-    "MaxPool": _pool("max"),
-    "AveragePool": _pool("avg"),
-    "GlobalAveragePool": _global("mean"),
-    "GlobalMaxPool": _global("max"),
-    "BatchNormalization": _batch_norm,
-    "InstanceNormalization": _instance_norm,
-    "GroupNormalization": _group_norm,
-    "LayerNormalization": _layer_norm,
-    "LRN": _lrn,
-    "Softmax": _softmax(False),
-    "LogSoftmax": _softmax(True),
-    "Gather": _gather,
     "Cast": _cast,
     "CastLike": _cast_like,
-    **MOVES,
 }

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from ipusim.dtype import DType, as_dtype, float32
 from ipusim.errors import BadInput
 from ipusim.workload import ops, ops_norm, ops_shape
-from ipusim.workload.builder_shape import MoveMethods
+from ipusim.workload.builder_shape import MoveMethods, from_front
 from ipusim.workload.constants import Constant
 from ipusim.workload.graph import Node, Value, Workload
 from ipusim.workload.ops import Op, TensorType
@@ -222,7 +222,7 @@ class WorkloadBuilder(MoveMethods):
         self, kind: str, x: Value, axis: int = 0, *, keepdims: bool = True, name: str | None = None
     ) -> Value:
         """Index of the first largest ("max") or smallest ("min") element."""
-        return self.one(ops.ArgReduce(kind, axis % max(1, len(x.shape)), keepdims), [x], name)
+        return self.one(ops.ArgReduce(kind, from_front(axis, len(x.shape)), keepdims), [x], name)
 
     def pool(
         self,
@@ -285,7 +285,7 @@ class WorkloadBuilder(MoveMethods):
         if bias is not None and scale is None:
             raise BadInput("layer_norm: a bias needs a scale")
         used = [x, *(self._value(v, x.dtype) for v in (scale, bias) if v is not None)]
-        return self.one(ops_norm.LayerNorm(axis % len(x.shape), epsilon), used, name)
+        return self.one(ops_norm.LayerNorm(from_front(axis, len(x.shape)), epsilon), used, name)
 
     def group_norm(
         self, x: Value, scale: Operand, bias: Operand, groups: int, *, epsilon: float = 1e-5, name: str | None = None
@@ -310,12 +310,12 @@ class WorkloadBuilder(MoveMethods):
 
     def softmax(self, x: Value, axis: int = -1, *, log: bool = False, name: str | None = None) -> Value:
         """Softmax along an axis, or its logarithm."""
-        return self.one(ops_norm.Softmax(axis % max(1, len(x.shape)), log), [x], name)
+        return self.one(ops_norm.Softmax(from_front(axis, len(x.shape)), log), [x], name)
 
     def gather(self, data: Operand, indices: Value, axis: int = 0, name: str | None = None) -> Value:
         """Slices of data picked by indices."""
         table = self._value(data, float32)
-        return self.one(ops_shape.Gather(axis % len(table.shape)), [table, indices], name)
+        return self.one(ops_shape.Gather(from_front(axis, len(table.shape))), [table, indices], name)
 
 
 def _array(value: ArrayLike) -> NDArray[Any]:

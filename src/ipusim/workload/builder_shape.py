@@ -13,6 +13,11 @@ from ipusim.workload.graph import Value
 from ipusim.workload.ops import Op
 
 
+def from_front(axis: int, rank: int) -> int:
+    """An axis counted from the front; one that is out of range stays so, for the op to refuse by name."""
+    return axis + rank if -rank <= axis < 0 else axis
+
+
 class MoveMethods(ABC):
     """Reshape, transpose, join, slice and the like; the builder adds the rest."""
 
@@ -45,7 +50,7 @@ class MoveMethods(ABC):
 
     def concat(self, xs: Sequence[Value], axis: int = 0, name: str | None = None) -> Value:
         """Values joined along an axis."""
-        return self.one(ops_shape.Concat(axis % max(1, len(xs[0].shape)) if xs else 0), xs, name)
+        return self.one(ops_shape.Concat(from_front(axis, len(xs[0].shape)) if xs else 0), xs, name)
 
     def slice(
         self,
@@ -74,7 +79,7 @@ class MoveMethods(ABC):
 
     def split(self, x: Value, sizes: Sequence[int], axis: int = 0, name: str | None = None) -> tuple[Value, ...]:
         """Pieces of given sizes along an axis."""
-        return self.add_node(ops_shape.Split(axis % len(x.shape), tuple(int(n) for n in sizes)), [x], name)
+        return self.add_node(ops_shape.Split(from_front(axis, len(x.shape)), tuple(int(n) for n in sizes)), [x], name)
 
     def expand(self, x: Value, shape: Sequence[int], name: str | None = None) -> Value:
         """x broadcast to a shape."""
