@@ -142,11 +142,10 @@ def _normalised(low: Lowering, x: Tensor, axes: Sequence[int], epsilon: float) -
 @final
 @dataclass(frozen=True, slots=True)
 class NormAttrs:
-    """Rows to normalise: epsilon, the shape (rows, n) of x, and the shape in which scale and bias are applied."""
+    """Rows to normalise: epsilon, and the shape (rows, n) of x."""
 
     epsilon: float
     rows: tuple[int, int]
-    affine: tuple[int, ...]
 
 
 def whole_norm(attrs: NormAttrs, arrays: Sequence[Array]) -> None:
@@ -173,7 +172,7 @@ def lower_layer_norm(low: Lowering, op: LayerNorm, node: Node, inputs: Sequence[
     for kind, parameter in zip(("mul", "add"), inputs[1:], strict=False):
         y = binary(low, kind, y, parameter, name="gamma" if kind == "mul" else "beta", in_place=True, deferred=True)
     count = int(np.prod(x.shape[op.axis :]))
-    attrs = NormAttrs(op.epsilon, (int(np.prod(x.shape)) // count, count), x.shape)
+    attrs = NormAttrs(op.epsilon, (int(np.prod(x.shape)) // count, count))
     settle(low, whole_norm, attrs, (x, *(low.mapped(t) for t in inputs[1:]), y))
     return [y]
 
@@ -190,7 +189,7 @@ def lower_group_norm(low: Lowering, op: GroupNorm, node: Node, inputs: Sequence[
     y = binary(low, "mul", y, scale, name="gamma", in_place=True, deferred=True)
     y = binary(low, "add", y, bias, name="beta", in_place=True, deferred=True)
     count = int(np.prod(x.shape[1:])) // op.groups
-    attrs = NormAttrs(op.epsilon, (n * op.groups, count), x.shape)
+    attrs = NormAttrs(op.epsilon, (n * op.groups, count))
     settle(low, whole_norm, attrs, (x, scale, bias, y))
     return [y]
 

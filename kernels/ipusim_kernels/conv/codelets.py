@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 import numpy as np
 
 from ipusim.program.codelet import Array, Codelet
-from ipusim.units import ceil_div
 from ipusim_kernels.conv import numeric
 from ipusim_kernels.conv.geometry import SIZES
 from ipusim_kernels.conv.methods import Method, vertex_cycles
@@ -154,13 +153,3 @@ def whole_matmul(attrs: WholeMatMul, arrays: Sequence[Array]) -> None:
 def pieces_of_k(pieces: tuple[tuple[int, int, int, int], ...]) -> tuple[tuple[int, int], ...]:
     """Ranges of the contracted axis of a matmul from the pieces of its 1x1 convolution."""
     return tuple((c0, c1) for c0, c1, _, _ in pieces)
-
-
-def padded(size: int, grain: int) -> int:
-    """Size rounded up to whole grains."""
-    return ceil_div(size, grain) * grain
-
-
-def ignore(attrs: Any, sizes: tuple[int, ...]) -> int:
-    """No floating-point operations."""
-    return 0

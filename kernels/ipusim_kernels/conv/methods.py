@@ -18,7 +18,7 @@ from ipusim_kernels.conv.shape import ConvShape
 from ipusim_kernels.conv.slic_cycles import slic_balanced
 
 KINDS = ("AMP 1x1", "AMP Nx1", "SLIC", "HMAC", "VMAC")
-AMP_1X1, AMP_NX1, SLIC, HMAC, VMAC = range(5)
+AMP_1X1, AMP_NX1, SLIC, HMAC = range(4)  # the vertical MAC is what is left
 
 
 @final
@@ -114,7 +114,7 @@ def method_cycles(m: tuple[int, ...], stride_x: int, s: tuple[int, ...], planned
     batch, groups, co, ci, oh, ow, kh, kw = s
     kind, in_group, out_group, group_group, height = m[0], m[1], m[2], m[3], m[4]
     half, half_partials, units, load, mk1 = m[5] == 1, m[6] == 1, m[7], m[8], m[9] == 1
-    if kind == 0:
+    if kind == AMP_1X1:
         return amp_1x1(
             batch * oh * ow,
             groups,
@@ -126,7 +126,7 @@ def method_cycles(m: tuple[int, ...], stride_x: int, s: tuple[int, ...], planned
             units,
             load,
         )
-    if kind == 1:
+    if kind == AMP_NX1:
         calls = nx1_calls(batch * oh, ow, half, half_partials, units, mk1)
         zeros = batch * oh * ow * out_group
         return nx1_total(
@@ -145,13 +145,13 @@ def method_cycles(m: tuple[int, ...], stride_x: int, s: tuple[int, ...], planned
             load,
             mk1,
         )
-    if kind == 2:
+    if kind == SLIC:
         chains = 4 if half_partials and units == 16 else 2
         blocks = kh * _ceil(kw, 4)
         return slic_balanced(
             batch * oh, ow, stride_x, _ceil(groups, group_group), blocks, group_group, in_group, chains, half_partials
         )
-    if kind == 3:
+    if kind == HMAC:
         return _hmac(half, half_partials, mk1, m, s, planned)
     worst = vmac_worker(_ceil(batch * oh * ow * kh, 6), kw, group_group, half_partials)
     return vmac_total(

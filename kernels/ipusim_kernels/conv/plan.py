@@ -30,7 +30,7 @@ from ipusim.lower import search
 from ipusim.lower.rules import Options
 from ipusim.units import ceil_div
 from ipusim_kernels.cast.cycles import planner_cast
-from ipusim_kernels.conv.geometry import Partition, geometry
+from ipusim_kernels.conv.geometry import Partition
 from ipusim_kernels.conv.methods import Method, eligible, method_cycles
 from ipusim_kernels.conv.shape import ConvShape
 from ipusim_kernels.reduce.cycles import conv_reduce_add, conv_reduce_stages
@@ -279,9 +279,3 @@ def operand_rate(stored: int, channels: int, method: Method, copy_bytes: int) ->
     if stored == 1 or method.in_group == 1:
         return min(copy_bytes, size)
     return min(copy_bytes, min(stored, method.in_group) * size)
-
-
-def clear() -> None:
-    """Forgets all plans (for measurements of cold planning)."""
-    _plan.cache_clear()
-    geometry.cache_clear()

@@ -7,7 +7,7 @@ program.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -124,11 +124,21 @@ def _whole_group(group: VertexGroup, values: dict[Variable, Array]) -> None:
     if group.deferred:
         return
     if group.whole is not None:
-        group.whole.function(group.whole.attrs, [_array(t, values) for t in group.whole.tensors])
+        arrays = [_array(t, values) for t in group.whole.tensors]
+        group.whole.function(group.whole.attrs, arrays)
+        group.whole.tensors[-1].write_back(arrays[-1], values)
         return
     if group.codelet.batched is None:
         raise InvalidProgram([f"codelet {group.codelet.name!r} has no batched form and its group no whole-op function"])
-    group.codelet.batched(group.attrs, [_array(f.tensor, values) for f in group.fields])
+    arrays = [_array(f.tensor, values) for f in group.fields]
+    group.codelet.batched(group.attrs, arrays)
+    _store(group, arrays, values)
+
+
+def _store(group: VertexGroup, arrays: Sequence[Array], values: dict[Variable, Array]) -> None:
+    for field, array in zip(group.fields, arrays, strict=True):
+        if field.role != "in":
+            field.tensor.write_back(array, values)
 
 
 def _each_vertex(compute_set: ComputeSet, values: dict[Variable, Array], chip: ChipSpec) -> I64:
@@ -145,5 +155,6 @@ def _each_vertex(compute_set: ComputeSet, values: dict[Variable, Array], chip: C
             ]
             group.codelet.compute(group.attrs, sizes, boxes)
             cycles[row] = group.codelet.cycles(group.attrs, *sizes)
+        _store(group, arrays, values)
         measured.append((group, cycles))
     return compute.tile_cycles(measured, chip)

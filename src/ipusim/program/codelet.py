@@ -9,16 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, final
+from typing import Any, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-
-
-class Attrs(Protocol):
-    """A frozen record of what is the same for all vertices of a group."""
 
 
 #: One vertex: (attrs, sizes of the vertex, one list of boxes per field in field order); outputs are written in place.

@@ -100,7 +100,7 @@ class Field:
 @final
 @dataclass(frozen=True, eq=False, slots=True)
 class WholeOp:
-    """Values of several groups of an op computed together: `function(attrs, inputs + outputs)`."""
+    """Values of several groups of an op computed together: `function(attrs, inputs + output)`, the output last."""
 
     function: Callable[[Any, Sequence[Array]], None]
     attrs: Any

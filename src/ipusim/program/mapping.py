@@ -195,12 +195,6 @@ def _with_axis(m: Mapping, axis: int, *, size: int, cut: I32, tiles: NDArray[Any
     return Mapping(shape, cuts, tiles.astype(np.int32, copy=False), m.repeats)
 
 
-def on_tile(shape: Shape, tile: int) -> Mapping:
-    """Everything on one tile."""
-    cuts = tuple(np.array([0, n], np.int32) for n in shape)
-    return Mapping(shape, cuts, np.full((1,) * len(shape), tile, np.int32))
-
-
 def linear(shape: Shape, tiles: int, *, grain: int = 1, min_elements: int = 1, offset: int = 0) -> Mapping:
     """Contiguous intervals in row-major order, dealt to tiles `offset`, `offset` + 1, ... (modulo `tiles`).
 

@@ -208,6 +208,23 @@ class Tensor:
             return np.concatenate([s.read(values) for s in self.sources], axis=self.args)
         return self._apply(self.sources[0].read(values))
 
+    def write_back(self, array: Array, values: Dict[Variable, Array]) -> None:
+        """Stores an array that was read from here and filled, if numpy could only read this view as a copy."""
+        if self.variable is not None or any(np.may_share_memory(array, values[v]) for v in self.variables()):
+            return
+        filled, at = array, self
+        while at.variable is None:
+            source = at.sources[0]
+            match at.kind:
+                case "reshape":
+                    filled = filled.reshape(source.shape)
+                case "permute":
+                    filled = filled.transpose(np.argsort(at.args))
+                case _:
+                    raise BadInput(f"{self.label}: cannot write through a view that joins or repeats elements")
+            at = source
+        values[at.variable][...] = filled
+
     def _apply(self, base: Array) -> Array:
         match self.kind:
             case "reshape":
