@@ -11,6 +11,7 @@ from onnx import numpy_helper
 from onnx.backend.test.case.node import collect_testcases
 from onnx_models import saved
 
+import ipusim
 from ipusim.errors import BadInput, IpuSimError
 from ipusim.importers.onnx import load
 
@@ -69,3 +70,32 @@ def test_cases_of_onnx(tmp_path):
     assert off == {}
     assert [s for s in said if "\n" in s] == []
     assert right >= LEAST_IMPORTED
+
+
+def test_the_engine_computes_what_the_cases_expect(tmp_path):
+    """The same cases on the simulated chip, in float32: whole ops, and every vertex by itself."""
+    right, off = 0, []
+    for case in collect_testcases(None):
+        if "_expanded" in case.name:
+            continue
+        try:
+            workload = imported(case, tmp_path)
+        except IpuSimError:
+            continue
+        inputs, expected = case.data_sets[0]
+        feed = {info.name: array(given) for info, given in zip(case.model.graph.input, inputs, strict=False)}
+        if any(feed[v.name].shape != v.shape for v in workload.inputs):
+            continue  # an empty tensor that no output depends on
+        given = {v.name: feed[v.name].astype(v.dtype.numpy) for v in workload.inputs}
+        halves = any(v.dtype.name == "float16" for v in workload.inputs)
+        for execute in (True, "vertices"):
+            report = ipusim.simulate(workload, given, execute=execute, precision="float32")
+            for value, wanted in zip(report.outputs.values(), map(array, expected), strict=True):
+                tolerance = 1e-3 if halves or wanted.dtype == np.float16 else 1e-5
+                close = value.shape == wanted.shape and np.allclose(
+                    value.astype(float), wanted.astype(float), rtol=1e-3, atol=tolerance, equal_nan=True
+                )
+                right += close
+                off += [] if close else [(case.name, execute)]
+    assert off == []
+    assert right >= 2 * LEAST_IMPORTED
