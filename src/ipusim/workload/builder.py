@@ -6,7 +6,7 @@ names are the user's or made from the op; value names follow node names.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -98,7 +98,7 @@ class WorkloadBuilder(MoveMethods):
     def _value(self, operand: Operand, like: DType) -> Value:
         if isinstance(operand, Value):
             return operand
-        return self.constant(np.asarray(operand).astype(like.numpy))
+        return self.constant(_as_type(operand, like))
 
     def _pair(self, a: Operand, b: Operand) -> tuple[Value, Value]:
         dtype = next((v.dtype for v in (a, b) if isinstance(v, Value)), float32)
@@ -122,9 +122,11 @@ class WorkloadBuilder(MoveMethods):
         "same".
         """
         w = self._value(weight, x.dtype)
-        dims = len(x.shape) - 2
-        s, d = _tuple(stride, dims), _tuple(dilation, dims)
-        pads = _padding(padding, x.shape[2:], w.shape[2:], s, d)
+        if len(w.shape) != len(x.shape):
+            raise BadInput(f"node {name or 'conv'!r}: x {x.shape} and weight {w.shape} must both have 3 or 4 axes")
+        where, sizes = f"node {name or 'conv'!r}", x.shape[2:]
+        s, d = (_tuple(n, len(sizes), f"{where}: {what}") for n, what in ((stride, "stride"), (dilation, "dilation")))
+        pads = _padding(padding, sizes, w.shape[2:], s, d, where)
         used = [x, w] if bias is None else [x, w, self._value(bias, x.dtype)]
         return self.one(ops.Conv(s, d, pads, groups), used, name)
 
@@ -238,15 +240,15 @@ class WorkloadBuilder(MoveMethods):
         name: str | None = None,
     ) -> Value:
         """Pooling of x (N, C, *S), kind "max" or "avg"; the stride defaults to 1."""
-        dims = len(x.shape) - 2
-        k, d = _tuple(kernel, dims), _tuple(dilation, dims)
-        s = _tuple(1 if stride is None else stride, dims)
-        pads = _padding(padding, x.shape[2:], k, s, d)
+        label, sizes = name or f"{kind}_pool", x.shape[2:]
+        given = (("kernel", kernel), ("dilation", dilation), ("stride", 1 if stride is None else stride))
+        k, d, s = (_tuple(n, len(sizes), f"node {label!r}: {what}") for what, n in given)
+        pads = _padding(padding, sizes, k, s, d, f"node {label!r}")
         extra = tuple(
             _ceil_extra(n + lo + hi, (kk - 1) * dd + 1, ss, n + lo) if ceil_mode else 0
-            for n, kk, ss, dd, (lo, hi) in zip(x.shape[2:], k, s, d, pads, strict=True)
+            for n, kk, ss, dd, (lo, hi) in zip(sizes, k, s, d, pads, strict=True)
         )
-        return self.one(ops.Pool(kind, k, s, d, pads, count_include_pad, extra), [x], name or f"{kind}_pool")
+        return self.one(ops.Pool(kind, k, s, d, pads, count_include_pad, extra), [x], label)
 
     def max_pool(self, x: Value, kernel: Ints, **options: Any) -> Value:
         """`pool` of kind "max"."""
@@ -313,7 +315,9 @@ class WorkloadBuilder(MoveMethods):
         return self.one(ops_norm.Softmax(from_front(axis, len(x.shape)), log), [x], name)
 
     def gather(self, data: Operand, indices: Value, axis: int = 0, name: str | None = None) -> Value:
-        """Slices of data picked by indices."""
+        """Slices of data picked by indices; an array of integers keeps its element type, one of floats is float32."""
+        if isinstance(data, np.ndarray) and data.dtype.kind in "iub":
+            data = self.constant(data)
         table = self._value(data, float32)
         return self.one(ops_shape.Gather(from_front(axis, len(table.shape))), [table, indices], name)
 
@@ -323,30 +327,47 @@ def _array(value: ArrayLike) -> NDArray[Any]:
     return made.astype(np.float32) if made.dtype == np.float64 and not isinstance(value, np.ndarray) else made
 
 
-def _tuple(value: Ints, dims: int) -> tuple[int, ...]:
-    out = (value,) * dims if isinstance(value, int) else tuple(int(v) for v in value)
-    if len(out) != dims or any(v < 1 for v in out):
-        raise BadInput(f"{value}: wants a number, or {dims} numbers, of at least 1")
-    return out
+def _as_type(operand: Operand, dtype: DType) -> NDArray[Any]:
+    """Numbers as an array of an element type; an integer type takes integers only."""
+    given = np.asarray(operand)
+    shown = repr(given.tolist()) if given.ndim == 0 else f"{given.dtype} array {given.shape}"
+    if given.dtype.kind not in "fiub":
+        raise BadInput(f"{shown} is not a number or an array of numbers")
+    with np.errstate(invalid="ignore"):
+        made = given.astype(dtype.numpy)
+    if not dtype.is_float and not np.array_equal(made, given):
+        raise BadInput(f"{shown} does not fit {dtype}, the element type of the other operand; cast that one first")
+    return made
+
+
+def _tuple(value: Ints, dims: int, what: str) -> tuple[int, ...]:
+    out = tuple(value) if isinstance(value, Iterable) else (value,) * dims
+    if len(out) != dims or any(not isinstance(v, (int, np.integer)) or v < 1 for v in out):
+        raise BadInput(f"{what} {value} wants a number, or {dims} numbers, of at least 1")
+    return tuple(int(v) for v in out)
 
 
 def _padding(
-    padding: Padding, sizes: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
+    padding: Padding,
+    sizes: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    where: str,
 ) -> tuple[tuple[int, int], ...]:
-    if padding == "same":
-        out = []
-        for n, k, s, d in zip(sizes, kernel, stride, dilation, strict=True):
-            total = max(0, (-(-n // s) - 1) * s + (k - 1) * d + 1 - n)
-            out.append((total // 2, total - total // 2))
-        return tuple(out)
     if isinstance(padding, str):
-        raise BadInput(f"padding {padding!r}: wants numbers or 'same'")
-    if isinstance(padding, int):
-        return ((padding, padding),) * len(sizes)
-    pairs = tuple((p, p) if isinstance(p, int) else (int(p[0]), int(p[1])) for p in padding)
-    if len(pairs) != len(sizes):
-        raise BadInput(f"padding {padding}: wants {len(sizes)} entries")
-    return pairs
+        if padding != "same":
+            raise BadInput(f"{where}: padding {padding!r} wants numbers or 'same'")
+        windows = zip(sizes, kernel, stride, dilation, strict=True)
+        totals = [max(0, (-(-n // s) - 1) * s + (k - 1) * d + 1 - n) for n, k, s, d in windows]
+        return tuple((total // 2, total - total // 2) for total in totals)
+    given = list(padding) if isinstance(padding, Iterable) else [padding] * len(sizes)
+    pairs = [tuple(p) if isinstance(p, Iterable) else (p, p) for p in given]
+    if len(pairs) != len(sizes) or any(
+        len(p) != 2 or not all(isinstance(n, (int, np.integer)) for n in p) for p in pairs
+    ):
+        raise BadInput(f"{where}: padding {padding} wants a number, {len(sizes)} numbers or {len(sizes)} pairs")
+    return tuple((int(lo), int(hi)) for lo, hi in pairs)
 
 
 def _ceil_extra(padded: int, window: int, stride: int, last_start: int) -> int:

@@ -61,7 +61,10 @@ class MoveMethods(ABC):
         name: str | None = None,
     ) -> Value:
         """x[start:stop:step] on every axis, in Python's reading of negative and oversized bounds."""
-        chosen = steps or (1,) * len(x.shape)
+        chosen = (1,) * len(x.shape) if steps is None else steps
+        if not len(starts) == len(stops) == len(chosen) == len(x.shape) or 0 in chosen:
+            given = f"starts {starts}, stops {stops}, steps {chosen}"
+            raise BadInput(f"node {name or 'slice'!r}: {given} want a number for each axis of x {x.shape}, steps not 0")
         bounds = [slice(a, b, c).indices(n) for a, b, c, n in zip(starts, stops, chosen, x.shape, strict=True)]
         return self.one(ops_shape.Slice(*(tuple(b[i] for b in bounds) for i in range(3))), [x], name)
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ipusim.dtype import DType, as_dtype
+from ipusim.errors import BadInput
 
 Array = NDArray[Any]
 
@@ -55,9 +56,16 @@ class Constant:
 
     @staticmethod
     def of(array: Array) -> Constant:
-        """An array as it is (64-bit integers become 32-bit)."""
+        """An array as it is; it is not copied, so do not write to it afterwards.
+
+        64-bit integers become 32-bit.  Raises BadInput for one that does not fit, UnknownName for float64 and others.
+        """
         given = np.asarray(array)
         dtype = as_dtype(given.dtype)
+        if given.dtype.kind in "iu" and given.dtype.itemsize > dtype.bytes and given.size:
+            limits = np.iinfo(dtype.numpy)
+            if given.min() < limits.min or given.max() > limits.max:
+                raise BadInput(f"constant {given.shape} has values outside {dtype} ({limits.min} to {limits.max})")
 
         def digest() -> str:
             return hashlib.blake2b(np.ascontiguousarray(given).view(np.uint8).data, digest_size=8).hexdigest()
@@ -72,7 +80,7 @@ class Constant:
             values = np.random.Generator(np.random.SFC64(seed)).standard_normal(shape, np.float32)
             return values * np.float32(std) + np.float32(mean)
 
-        return Constant(shape, dtype, make, f"normal({seed}, {std:.6g}, {mean:.6g})")
+        return Constant(shape, dtype, make, f"normal({seed}, {std:.9g}, {mean:.9g})")
 
     @staticmethod
     def uniform(shape: tuple[int, ...], dtype: DType, seed: int, low: float, high: float) -> Constant:
@@ -82,7 +90,7 @@ class Constant:
             values = np.random.Generator(np.random.SFC64(seed)).random(shape, np.float32)
             return values * np.float32(high - low) + np.float32(low)
 
-        return Constant(shape, dtype, make, f"uniform({seed}, {low:.6g}, {high:.6g})")
+        return Constant(shape, dtype, make, f"uniform({seed}, {low:.9g}, {high:.9g})")
 
     @staticmethod
     def full(shape: tuple[int, ...], dtype: DType, value: float) -> Constant:

@@ -73,6 +73,8 @@ class Workload:
     _memo: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise BadInput(f"workload {self.name!r}: batch {self.batch} must be at least 1")
         known: dict[str, TensorType] = {}
         for value in self.inputs:
             _define(known, value, f"workload {self.name!r}")
@@ -115,14 +117,16 @@ class Workload:
         return found
 
     def to_networkx(self) -> networkx.DiGraph:
-        """The op graph: nodes by name with attributes `op`, `type`, `macs`; edges with the value's."""
+        """The op graph: nodes by name with attributes `op`, `type`, `macs`; edges with the value's.
+
+        An input whose name a node bears too is called "input NAME".
+        """
         import networkx
 
         graph = networkx.DiGraph(name=self.name)
-        maker: dict[str, str] = {}
-        for value in self.inputs:
-            graph.add_node(value.name, op=None, type="Input", macs=0)
-            maker[value.name] = value.name
+        taken = {node.name for node in self.nodes}
+        maker = {v.name: f"input {v.name}" if v.name in taken else v.name for v in self.inputs}
+        graph.add_nodes_from(maker.values(), op=None, type="Input", macs=0)
         for node in self.nodes:
             graph.add_node(node.name, op=node.op, type=type(node.op).__name__, macs=node.macs)
             for value in node.inputs:

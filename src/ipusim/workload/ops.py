@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 from typing import final
 
@@ -88,9 +89,32 @@ def floats(op: Op, inputs: Sequence[TensorType]) -> DType:
 
 def axis_of(op: Op, axis: int, rank: int) -> int:
     """A checked axis, counted from the front."""
-    if not -rank <= axis < max(rank, 1):
+    if not -rank <= axis < rank:
         raise bad(op, f"axis {axis} of a tensor with {rank} axes")
-    return axis % rank if rank else 0
+    return axis % rank
+
+
+def kind_of(op: Op, kind: str, known: Sequence[str]) -> None:
+    """Checks the name of a function."""
+    if kind not in known:
+        raise bad(op, f"no kind {kind!r} (known: {', '.join(known)})")
+
+
+def window_sizes(op: Conv | Pool, x: Shape, kernel: Shape, extra: Shape) -> Shape:
+    """Positions of the windows of `kernel` along each spatial axis of x (N, C, *S)."""
+    dims = len(x) - 2
+    for name, numbers in (("stride", op.stride), ("dilation", op.dilation), ("kernel", kernel)):
+        if len(numbers) != dims or min(numbers) < 1:
+            raise bad(op, f"{name} {numbers} for x {x} (wants {dims} numbers of at least 1)")
+    if len(op.padding) != dims or len(extra) != dims or min(*extra, *(n for pair in op.padding for n in pair)) < 0:
+        raise bad(op, f"padding {op.padding}, extra {extra} for x {x} (must have {dims} entries, none negative)")
+    sizes = tuple(
+        (n + lo + hi + more - (k - 1) * d - 1) // s + 1
+        for n, k, s, d, (lo, hi), more in zip(x[2:], kernel, op.stride, op.dilation, op.padding, extra, strict=True)
+    )
+    if min(sizes) < 1:
+        raise bad(op, f"kernel {kernel} is larger than the padded input of x {x}")
+    return sizes
 
 
 @final
@@ -116,14 +140,7 @@ class Conv(Op):
             )
         if len(inputs) == 3 and inputs[2].shape != (w[0],):
             raise bad(self, f"bias {inputs[2].shape} for {w[0]} output channels")
-        if any(lo < 0 or hi < 0 for lo, hi in self.padding):
-            raise bad(self, f"padding {self.padding} must not be negative")
-        sizes = tuple(
-            (n + lo + hi - (k - 1) * d - 1) // s + 1
-            for n, k, s, d, (lo, hi) in zip(x[2:], w[2:], self.stride, self.dilation, self.padding, strict=True)
-        )
-        if min(sizes) < 1:
-            raise bad(self, f"kernel {w[2:]} is larger than the padded input of x {x}")
+        sizes = window_sizes(self, x, w[2:], (0,) * (len(x) - 2))
         return (TensorType((x[0], w[0], *sizes), dtype),)
 
     def macs(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> int:
@@ -162,72 +179,19 @@ def broadcast(op: Op, *shapes: Shape) -> Shape:
 
 
 UNARY = [
-    "relu",
-    "exp",
-    "log",
-    "tanh",
-    "sigmoid",
-    "sqrt",
-    "rsqrt",
-    "reciprocal",
-    "square",
-    "neg",
-    "abs",
-    "ceil",
-    "floor",
-    "round",
-    "sign",
-    "erf",
-    "gelu",
-    "gelu_tanh",
-    "sin",
-    "cos",
-    "tan",
-    "asin",
-    "acos",
-    "atan",
-    "sinh",
-    "cosh",
-    "asinh",
-    "acosh",
-    "atanh",
-    "leaky_relu",
-    "elu",
-    "selu",
-    "celu",
-    "hard_sigmoid",
-    "hard_swish",
-    "swish",
-    "softplus",
-    "softsign",
-    "mish",
-    "thresholded_relu",
-    "not",
-    "isnan",
-    "isinf",
-]
+    "relu", "exp", "log", "tanh", "sigmoid", "sqrt", "rsqrt", "reciprocal", "square", "neg", "abs", "ceil", "floor",
+    "round", "sign", "erf", "gelu", "gelu_tanh", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh",
+    "acosh", "atanh", "leaky_relu", "elu", "selu", "celu", "hard_sigmoid", "hard_swish", "swish", "softplus",
+    "softsign", "mish", "thresholded_relu", "not", "isnan", "isinf",
+]  # fmt: skip
 BINARY = [
-    "add",
-    "sub",
-    "mul",
-    "div",
-    "max",
-    "min",
-    "pow",
-    "mod",
-    "equal",
-    "less",
-    "less_equal",
-    "greater",
-    "greater_equal",
-    "not_equal",
-    "and",
-    "or",
-    "xor",
-    "prelu",
-]
+    "add", "sub", "mul", "div", "max", "min", "pow", "mod", "equal", "less", "less_equal", "greater", "greater_equal",
+    "not_equal", "and", "or", "xor", "prelu",
+]  # fmt: skip
 COMPARE = frozenset(["equal", "less", "less_equal", "greater", "greater_equal", "not_equal", "and", "or", "xor"])
 REDUCE = ["sum", "mean", "max", "min", "prod", "sum_square", "l1", "l2", "log_sum", "log_sum_exp"]
+ARG_REDUCE = ["max", "min"]
+POOL = ["max", "avg"]
 INTEGER_UNARY = frozenset(["neg", "abs", "sign", "square", "relu"])
 
 
@@ -243,8 +207,7 @@ class Unary(Op):
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         """See the class."""
         expect(self, inputs, 1)
-        if self.kind not in UNARY:
-            raise bad(self, f"no kind {self.kind!r} (known: {', '.join(UNARY)})")
+        kind_of(self, self.kind, UNARY)
         x = inputs[0]
         if self.kind == "not":
             if x.dtype != bool_:
@@ -264,11 +227,12 @@ class Binary(Op):
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         """See the class."""
         expect(self, inputs, 2)
-        if self.kind not in BINARY:
-            raise bad(self, f"no kind {self.kind!r} (known: {', '.join(BINARY)})")
+        kind_of(self, self.kind, BINARY)
         dtype = same_dtype(self, inputs)
         if self.kind in ("and", "or", "xor") and dtype != bool_:
             raise bad(self, f"{self.kind} needs bool inputs, got {dtype}")
+        if self.kind in ("sub", "div", "pow", "mod", "prelu") and dtype == bool_:
+            raise bad(self, f"{self.kind} needs numbers, got bool")
         shape = broadcast(self, inputs[0].shape, inputs[1].shape)
         return (TensorType(shape, bool_ if self.kind in COMPARE else dtype),)
 
@@ -298,6 +262,8 @@ class Clip(Op):
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         """See the class."""
         expect(self, inputs, 1)
+        if inputs[0].dtype == bool_:
+            raise bad(self, "needs numbers, got bool")
         return (inputs[0],)
 
 
@@ -313,11 +279,12 @@ class Reduce(Op):
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         """See the class."""
         expect(self, inputs, 1)
-        if self.kind not in REDUCE:
-            raise bad(self, f"no kind {self.kind!r} (known: {', '.join(REDUCE)})")
+        kind_of(self, self.kind, REDUCE)
         x = inputs[0]
         for axis in self.axes:
             axis_of(self, axis, len(x.shape))
+        if min(self.axes, default=0) < 0 or any(a >= b for a, b in pairwise(self.axes)):
+            raise bad(self, f"axes {self.axes} of x {x.shape} must ascend, counted from the front")
         if not x.dtype.is_float and self.kind not in ("sum", "max", "min", "prod"):
             raise bad(self, f"{self.kind} needs a floating-point input, got {x.dtype}")
         return (TensorType(reduced_shape(x.shape, self.axes, self.keepdims), x.dtype),)
@@ -346,6 +313,7 @@ class ArgReduce(Op):
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         """See the class."""
         expect(self, inputs, 1)
+        kind_of(self, self.kind, ARG_REDUCE)
         axis = axis_of(self, self.axis, len(inputs[0].shape))
         return (TensorType(reduced_shape(inputs[0].shape, (axis,), self.keepdims), int32),)
 
@@ -370,18 +338,12 @@ class Pool(Op):
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         """See the class."""
         expect(self, inputs, 1)
+        kind_of(self, self.kind, POOL)
         floats(self, inputs)
         x = inputs[0].shape
         if len(x) != len(self.kernel) + 2 or len(self.kernel) not in (1, 2):
             raise bad(self, f"kernel {self.kernel} for x {x}")
-        sizes = tuple(
-            (n + lo + hi + e - (k - 1) * d - 1) // s + 1
-            for n, k, s, d, (lo, hi), e in zip(
-                x[2:], self.kernel, self.stride, self.dilation, self.padding, self.extra, strict=True
-            )
-        )
-        if min(sizes) < 1:
-            raise bad(self, f"kernel {self.kernel} is larger than the padded input of x {x}")
+        sizes = window_sizes(self, x, self.kernel, self.extra)
         return (TensorType((*x[:2], *sizes), inputs[0].dtype),)
 
     def flops(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> int:

@@ -10,6 +10,8 @@ from ipusim.workload.ops import Op, TensorType, axis_of, bad, broadcast, expect,
 
 
 def _channel_vectors(op: Op, x: TensorType, others: Sequence[TensorType]) -> None:
+    if len(x.shape) < 2:
+        raise bad(op, f"x {x.shape} must have at least 2 axes")
     for t in others:
         if t.shape != x.shape[1:2]:
             raise bad(op, f"parameter {t.shape} for {x.shape[1:2]} channels of x {x.shape}")
@@ -96,6 +98,7 @@ class LRN(Op):
         """See the class."""
         expect(self, inputs, 1)
         floats(self, inputs)
+        _channel_vectors(self, inputs[0], ())
         if self.size < 1:
             raise bad(self, f"size {self.size} must be at least 1")
         return (inputs[0],)

@@ -61,6 +61,8 @@ class Reshape(Move):
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         """See the class."""
         expect(self, inputs, 1)
+        if min(self.shape, default=0) < 0:
+            raise bad(self, f"{inputs[0].shape} to {self.shape}: sizes must not be negative (a builder takes one -1)")
         if prod(self.shape) != inputs[0].elements:
             raise bad(self, f"{inputs[0].shape} has {inputs[0].elements} elements, {self.shape} has {prod(self.shape)}")
         return (TensorType(self.shape, inputs[0].dtype),)
@@ -116,6 +118,9 @@ class Slice(Move):
         x = inputs[0]
         if not len(self.starts) == len(self.stops) == len(self.steps) == len(x.shape) or 0 in self.steps:
             raise bad(self, f"starts {self.starts}, stops {self.stops}, steps {self.steps} for shape {x.shape}")
+        for start, size, step, n in zip(self.starts, self.sizes(), self.steps, x.shape, strict=True):
+            if size and not (0 <= start < n and 0 <= start + (size - 1) * step < n):
+                raise bad(self, f"starts {self.starts}, stops {self.stops} lie outside shape {x.shape}")
         return (TensorType(self.sizes(), x.dtype),)
 
     def sizes(self) -> Shape:
@@ -140,6 +145,8 @@ class Pad(Move):
             raise bad(self, f"padding {self.padding} for shape {x.shape} (must not be negative)")
         if self.mode not in ("constant", "edge", "reflect"):
             raise bad(self, f"no mode {self.mode!r}")
+        if self.mode == "reflect" and any(max(pair) >= n for pair, n in zip(self.padding, x.shape, strict=True)):
+            raise bad(self, f"reflect padding {self.padding} must be smaller than shape {x.shape}")
         return (TensorType(tuple(n + lo + hi for n, (lo, hi) in zip(x.shape, self.padding, strict=True)), x.dtype),)
 
 

@@ -62,11 +62,11 @@ def _folded(conv: Node, norm: Node, known: list[Constant], constants: dict[str, 
         return np.asarray(w * factor(s, v).reshape((-1,) + (1,) * (w.ndim - 1)))
 
     def new_bias(b: Array, s: Array, h: Array, m: Array, v: Array) -> Array:
-        return np.asarray((b - m) * factor(s, v) + h)
+        return np.asarray((b.astype(np.float32) - m) * factor(s, v) + h)
 
     names = [f"{conv.name}/folded_weight", f"{conv.name}/folded_bias"]
-    constants[names[0]] = weight.map(new_weight, f"fold weight {epsilon:g}", scale, var)
-    constants[names[1]] = bias.map(new_bias, f"fold bias {epsilon:g}", scale, shift, mean, var)
+    constants[names[0]] = weight.map(new_weight, f"fold weight {epsilon:.9g}", scale, var)
+    constants[names[1]] = bias.map(new_bias, f"fold bias {epsilon:.9g}", scale, shift, mean, var)
     made = tuple(Value(n, TensorType(constants[n].shape, constants[n].dtype)) for n in names)
     return replace(conv, inputs=(conv.inputs[0], *made))
 
