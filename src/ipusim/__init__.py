@@ -14,11 +14,27 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ipusim import program
     from ipusim.api import Report, load_report, models, simulate, systems
+    from ipusim.device import Engine, Superstep, target
     from ipusim.dtype import bool_, float16, float32, half, int8, int16, int32, uint8, uint16, uint32
-    from ipusim.errors import BadHardware, BadInput, InvalidProgram, IpuSimError, UnknownName, Unsupported
+    from ipusim.errors import (
+        Aborted,
+        BadHardware,
+        BadInput,
+        CodeletError,
+        DoesNotFit,
+        InvalidProgram,
+        IpuSimError,
+        UnknownName,
+        Unsupported,
+    )
     from ipusim.hw.presets import system
     from ipusim.hw.spec import ChipSpec, SystemSpec
+    from ipusim.lang.decorator import codelet
+    from ipusim.lang.fields import InOut, Input, Output, Vector
+    from ipusim.program.graph import Graph
+    from ipusim.program.tensor import Tensor
     from ipusim.workload.builder import WorkloadBuilder
     from ipusim.workload.constants import Constant
     from ipusim.workload.graph import Workload
@@ -30,13 +46,31 @@ _HOME = {
     "simulate": "api",
     "systems": "api",
     "system": "hw.presets",
+    "Engine": "device",
+    "Superstep": "device",
+    "target": "device",
+    "Graph": "program.graph",
+    "Tensor": "program.tensor",
+    "codelet": "lang.decorator",
+    **dict.fromkeys(("InOut", "Input", "Output", "Vector"), "lang.fields"),
     "ChipSpec": "hw.spec",
     "SystemSpec": "hw.spec",
     "Workload": "workload.graph",
     "WorkloadBuilder": "workload.builder",
     "Constant": "workload.constants",
     **dict.fromkeys(
-        ("BadHardware", "BadInput", "InvalidProgram", "IpuSimError", "UnknownName", "Unsupported"), "errors"
+        (
+            "Aborted",
+            "BadHardware",
+            "BadInput",
+            "CodeletError",
+            "DoesNotFit",
+            "InvalidProgram",
+            "IpuSimError",
+            "UnknownName",
+            "Unsupported",
+        ),
+        "errors",
     ),
     **dict.fromkeys(
         ("bool_", "float16", "float32", "half", "int16", "int32", "int8", "uint16", "uint32", "uint8"), "dtype"
@@ -44,39 +78,55 @@ _HOME = {
 }
 
 __all__ = [
+    "Aborted",
     "BadHardware",
     "BadInput",
     "ChipSpec",
+    "CodeletError",
     "Constant",
+    "DoesNotFit",
+    "Engine",
+    "Graph",
+    "InOut",
+    "Input",
     "InvalidProgram",
     "IpuSimError",
+    "Output",
     "Report",
+    "Superstep",
     "SystemSpec",
+    "Tensor",
     "UnknownName",
     "Unsupported",
+    "Vector",
     "Workload",
     "WorkloadBuilder",
     "bool_",
+    "codelet",
     "float16",
     "float32",
     "half",
-    "int8",
     "int16",
     "int32",
+    "int8",
     "load_report",
     "models",
+    "program",
     "simulate",
     "system",
     "systems",
-    "uint8",
+    "target",
     "uint16",
     "uint32",
+    "uint8",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return version("ipusim")
+    if name == "program":
+        return import_module("ipusim.program")
     if name not in _HOME:
         raise AttributeError(f"module 'ipusim' has no attribute {name!r}")
     value = getattr(import_module(f"ipusim.{_HOME[name]}"), name)

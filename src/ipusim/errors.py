@@ -53,3 +53,28 @@ class InvalidProgram(IpuSimError):
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("; ".join(self.problems))
+
+
+class DoesNotFit(IpuSimError):
+    """A tile program needs more memory on a tile than the tile has.
+
+    Attributes: `tile` (the fullest), `need` and `have` (bytes), `variables` (its largest: name, bytes, why), `lever`.
+    """
+
+    def __init__(
+        self, program: str, *, tile: int, need: int, have: int, variables: Iterable[tuple[str, int, str]], lever: str
+    ) -> None:
+        self.tile, self.need, self.have, self.variables, self.lever = tile, need, have, tuple(variables), lever
+        listed = ", ".join(f"{name!r} {size:,} bytes" for name, size, _ in self.variables[:4]) or "no variables"
+        super().__init__(
+            f"{program} does not fit: tile {tile} needs {need:,} bytes and has {have:,} ({need - have:,} too many); "
+            f"largest there: {listed}; {lever}"
+        )
+
+
+class CodeletError(IpuSimError):
+    """A vertex did something no codelet may do while it ran; the message names vertex, tile, field and line."""
+
+
+class Aborted(IpuSimError):
+    """An `AbortOnCondition` of the program found its condition true."""

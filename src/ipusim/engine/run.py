@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ipusim.engine import compute, exchange, memory
 from ipusim.engine.exchange import Traffic
-from ipusim.engine.trace import StepTrace, Trace
+from ipusim.engine.trace import PHASES, StepTrace, Trace
 from ipusim.errors import InvalidProgram
 from ipusim.hw import cost
 from ipusim.hw.spec import ChipSpec
@@ -44,16 +44,22 @@ def measure_time(graph: Graph, results: Iterable[Tensor], chip: ChipSpec, progra
 
 def _step(compute_set: ComputeSet, moved: Traffic | None, chip: ChipSpec) -> StepTrace:
     moved = moved or Traffic.none(chip.tiles)
+    busy, copies = compute.compute_cycles(compute_set, chip), compute.copy_cycles(compute_set, chip)
     return StepTrace(
         name=compute_set.name,
         op=compute_set.op,
-        compute=compute.compute_cycles(compute_set, chip),
-        copies=compute.copy_cycles(compute_set, chip),
+        compute=busy,
+        copies=copies,
         sent=moved.sent,
         received=moved.received,
         shared=moved.shared,
-        exchange_cycles=cost.exchange_phase_cycles(moved.sent, moved.received, moved.shared, chip.exchange),
-        sync_cycles=cost.sync_cycles(chip.sync),
+        phases=dict.fromkeys(PHASES, 0)
+        | {
+            "compute": int(busy.max()),
+            "copy_before": int(copies.max()),
+            "exchange": cost.exchange_phase_cycles(moved.sent, moved.received, moved.shared, chip.exchange),
+            "sync": cost.sync_cycles(chip.sync),
+        },
         flops=compute.flops(compute_set),
         vertices=sum(len(g.rows) for g in compute_set.groups),
     )

@@ -1,7 +1,7 @@
 """What happened: arrays over (superstep, tile), appended by the engine and never changed.
 
-A superstep is: sync, exchange, rearrangement of what arrived, compute.  Each phase lasts as long as its slowest tile,
-so the length of a superstep is a sum of maxima and the total is the sum over supersteps.
+A superstep is: sync, exchange, rearrangement of what arrived, compute.  Its phases last as long as the slowest tile's,
+and the total is the sum over supersteps.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ PHASES = ("compute", "copy_before", "copy_after", "exchange", "link", "sync", "h
 @final
 @dataclass(frozen=True, eq=False, slots=True)
 class StepTrace:
-    """One superstep: per-tile arrays, each (tiles,) int64, and the length of each phase in cycles.
+    """One superstep of a program, or all `repeats` runs of it: totals per tile, each (tiles,) int64, and of each phase.
 
     `compute`, `copies`: busy cycles; `sent`, `received`, `shared`: bytes (`shared` is the part of `received` that the
-    bus partner receives too); `flops`, `vertices`: totals.
+    bus partner receives too); `phases`: cycles of each phase that it has; `flops`, `vertices`: totals.
     """
 
     name: str
@@ -34,24 +34,14 @@ class StepTrace:
     sent: I64
     received: I64
     shared: I64
-    exchange_cycles: int
-    sync_cycles: int
+    phases: dict[str, int]
     flops: int
     vertices: int
-
-    @property
-    def phases(self) -> dict[str, int]:
-        """Cycles of each phase; phases that this superstep does not have are zero."""
-        found = dict.fromkeys(PHASES, 0)
-        found["compute"] = int(self.compute.max())
-        found["copy_before"] = int(self.copies.max())
-        found["exchange"] = self.exchange_cycles
-        found["sync"] = self.sync_cycles
-        return found
+    repeats: int = 1
 
     @property
     def cycles(self) -> int:
-        """Length of the superstep."""
+        """Cycles of all its runs."""
         return sum(self.phases.values())
 
 

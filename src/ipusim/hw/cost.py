@@ -43,3 +43,16 @@ def exchange_phase_cycles(sent: I64, received: I64, shared: I64, spec: ExchangeS
 def sync_cycles(spec: SyncSpec) -> int:
     """Cycles of the barrier before a superstep on one IPU."""
     return spec.on_chip_cycles
+
+
+LAUNCH_CYCLES = 11  # [poplibs] lib/popnn/popnnCycleEstimators.cpp: a call of a vertex by the supervisor of a tile
+COPY_SLOTS = 40  # [assumed] issue slots of a copy vertex beside its rows: entry, work list, exit
+COPY_ROW_SLOTS = 8  # [lbm-graphcore] slots per row of a strided copy, fitted to the half4 rows of its profiled stencil
+COPY_WORD_BYTES = 8  # [poplibs] a copy moves a 64-bit word per slot, a 32-bit word where data is not aligned to 8 bytes
+PREDICATE_BYTES = 4  # [poplar] a condition is one word, read by every tile
+HOST_BYTES_PER_SECOND = 7_900_000_000  # [hpc-cookbook] gc-inventory of a C2: PCIe Gen3 x8 per IPU and direction
+
+
+def host_cycles(nbytes: int, clock_hz: float) -> int:
+    """Cycles of moving bytes between host and one IPU, both ends ready."""
+    return -(-int(nbytes * clock_hz) // HOST_BYTES_PER_SECOND)

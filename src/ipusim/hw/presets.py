@@ -32,6 +32,7 @@ _IPU_STACK = "github osmarks/ipu-stack, validated on a C600"
 _JIA = "Jia et al. arXiv 1912.03413"
 _BURCHARD = "Burchard et al., iPUG"
 
+_BLUR = "github thorbenlouw/lbm-graphcore, exchange-vs-compute.csv"
 _ELK = "Elk paper text"
 _PEAK_NOTEBOOK = "github graphcore-research/tessellate-ipu, IPU Peak Flops"
 
@@ -41,15 +42,11 @@ _COMMON: dict[str, Number] = {
     "amp.half_weights_per_unit": Number(16, _POPLIBS, "derived", "pipeline depth 4 x 4 elements a load"),
     "amp.float_weights_per_unit": Number(8, _POPLIBS, "derived", "pipeline depth 4 x 2 elements a load"),
     "amp.weight_load_bytes": Number(8, _POPLIBS, "primary", "default option; 16 with use128BitConvUnitLoad"),
-    "sync.on_chip_cycles": Number(
-        150,
-        _HOT_CHIPS,
-        "quoted",
-        "a profiled stencil step showed 64 on one GC2; why 150 is kept: see Choices",
-    ),
+    "sync.on_chip_cycles": Number(150, _HOT_CHIPS, "quoted", "hardware barrier over all tiles"),
 }
 
 _GC2 = _COMMON | {
+    "sync.on_chip_cycles": Number(64, _BLUR, "primary", "the profile of a stencil step on one GC2; see Choices"),
     "name": Number("GC2", "vendor name", "primary"),
     "generation": Number("mk1", "vendor name", "primary"),
     "tiles": Number(1216, _CONSTANTS, "primary", "IPU_TILE_INSTANCES_WITH_REPAIR; 1280 physical"),

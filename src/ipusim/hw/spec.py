@@ -249,6 +249,31 @@ class SystemSpec(_Spec):
         _instances(self, name=str, chip=ChipSpec, summary=str)
         _whole(self, "ipus", least=1, most=_MOST_TILES)
 
+    @property
+    def num_tiles(self) -> int:
+        """Tiles of all IPUs, numbered on from one to the next."""
+        return self.ipus * self.chip.tiles
+
+    @property
+    def tiles_per_ipu(self) -> int:
+        """Tiles of one IPU."""
+        return self.chip.tiles
+
+    @property
+    def bytes_per_tile(self) -> int:
+        """Memory of a tile."""
+        return self.chip.tile.memory_bytes
+
+    @property
+    def workers_per_tile(self) -> int:
+        """Worker contexts of a tile."""
+        return self.chip.tile.workers
+
+    @property
+    def clock_hz(self) -> float:
+        """Nominal clock."""
+        return self.chip.clock_hz
+
     def parse_settings(self, settings: list[str]) -> SystemSpec:
         """This system with settings like "chip.tiles=608" applied in order.
 

@@ -92,10 +92,10 @@ def lower(
 def _sources(workload: Workload, low: Lowering) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for value in workload.inputs:
-        variable = low.graph.add_variable(value.shape, value.dtype, value.name)
+        variable = low.graph.add_storage(value.shape, value.dtype, value.name)
         tensors[value.name] = Tensor.of(variable)
     for name, constant in workload.constants.items():
-        variable = low.graph.add_variable(constant.shape, constant.dtype, name, initial=constant, always_live=True)
+        variable = low.graph.add_storage(constant.shape, constant.dtype, name, initial=constant, always_live=True)
         tensors[name] = Tensor.of(variable)
     return tensors
 

@@ -18,12 +18,10 @@ from ipusim.program import mapping as maps
 from ipusim.program.graph import Graph, VertexGroup
 from ipusim.program.mapping import Mapping as TileMapping
 from ipusim.program.mapping import Shape
+from ipusim.program.placing import GRAIN_BYTES, MIN_BYTES_PER_TILE
 from ipusim.program.tensor import Initial, Tensor, Variable
 from ipusim.workload.graph import Node
 from ipusim.workload.ops import Op
-
-MIN_BYTES_PER_TILE = 128  # [poplibs] lib/poputil/TileMapping.cpp: a linear mapping keeps at least 128 bytes per tile
-GRAIN_BYTES = 8  # [poplibs] the same: grains of one 64-bit vector
 
 
 @final
@@ -83,13 +81,13 @@ class Lowering:
         channel_axis: int = -1,
     ) -> Variable:
         """A new variable, named under the node being lowered."""
-        return self.graph.add_variable(
+        return self.graph.add_storage(
             shape, dtype, self.path(name), mapping=mapping, channels=channels, channel_axis=channel_axis
         )
 
     def constant(self, value: Initial, shape: Shape, dtype: DType, name: str, mapping: TileMapping | None) -> Tensor:
         """A constant made by a rule, held for the whole program."""
-        made = self.graph.add_variable(shape, dtype, self.path(name), mapping=mapping, initial=value, always_live=True)
+        made = self.graph.add_storage(shape, dtype, self.path(name), mapping=mapping, initial=value, always_live=True)
         return Tensor.of(made)
 
     def execute(self, name: str, groups: Sequence[VertexGroup]) -> None:

@@ -1,23 +1,30 @@
-"""Vertices as columns, compute sets, and the program that runs them in order.
+"""Vertices as columns, compute sets, and the graph that holds variables and compute sets.
 
-A compute set holds vertex groups: one codelet, one row per vertex, rows ordered by tile.  A row's fields are boxes of
-tensors; which elements have to be exchanged follows from the boxes and the tensors' mappings, and is nowhere stated
-twice.
+A compute set holds vertex groups: one codelet, one row per vertex, rows ordered by tile.  The vertices of a lowered op
+have boxes of tensors as fields, those that `Graph.add_vertex` adds any view (see ipusim.program.wiring); which elements
+have to be exchanged follows from them and the tensors' mappings, and is nowhere stated twice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from ipusim.dtype import DType
+from ipusim.dtype import DType, as_dtype
+from ipusim.errors import BadInput, UnknownName
+from ipusim.hw.spec import SystemSpec
+from ipusim.lang.decorator import TileCodelet
 from ipusim.program.codelet import Array, Codelet
 from ipusim.program.mapping import I32, Mapping, Shape
+from ipusim.program.placing import GRAIN_BYTES, MIN_BYTES_PER_TILE, paint, paint_linearly, tile_mapping
 from ipusim.program.tensor import Initial, Tensor, Variable
+from ipusim.program.where import users_line
+from ipusim.program.wiring import Vertex, VertexColumns
 
 T = TypeVar("T")
 Role = Literal["in", "out", "inout"]
@@ -126,17 +133,21 @@ class VertexGroup:
 
 
 @final
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class ComputeSet:
-    """Vertices that run in the same superstep; `op` is the index of the workload node it comes from (-1: none)."""
+    """Vertices that run in the same superstep; `op` is the index of the workload node it comes from (-1: none).
+
+    `groups` are the vertices of lowered ops, `added` those of a tile program, by codelet in the order of first use.
+    """
 
     name: str
     op: int = -1
     groups: list[VertexGroup] = field(default_factory=list)
+    added: dict[TileCodelet, VertexColumns] = field(default_factory=dict)
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Execute:
     """Run a compute set: exchange what its vertices read from other tiles, sync, compute."""
 
@@ -145,14 +156,31 @@ class Execute:
 
 @final
 class Graph:
-    """Variables and compute sets of one IPU with `tiles` tiles."""
+    """Variables and compute sets of a device; tensors and vertices are made here and placed on its tiles.
 
-    def __init__(self, tiles: int) -> None:
-        self.tiles = tiles
+    Args:
+        target: the device, as `ipusim.target` gives it, or a number of tiles.
+        name: of the program, for reports.
+
+    A tensor is a view: slicing, joining and transposing it moves nothing.  What a vertex reads from other tiles is
+    exchanged before its compute set runs.  Mistakes of placement and wiring are all reported together when an `Engine`
+    is made.
+    """
+
+    def __init__(self, target: SystemSpec | int, name: str = "program") -> None:
+        self.system = target if isinstance(target, SystemSpec) else None
+        self.tiles = target if isinstance(target, int) else target.num_tiles
+        self.name = name
         self.variables: list[Variable] = []
         self.steps: list[Execute] = []
+        self.added: list[ComputeSet] = []
+        self.initial: list[tuple[Tensor, Array]] = []
+        self.functions: list[Any] = []
+        self.streams: dict[str, Any] = {}
 
-    def add_variable(
+    # -- lowered ops ---------------------------------------------------------------------------------------------------
+
+    def add_storage(
         self,
         shape: Shape,
         dtype: DType,
@@ -175,6 +203,7 @@ class Graph:
             channels=channels,
             channel_axis=channel_axis,
         )
+        variable.number = len(self.variables)
         self.variables.append(variable)
         return variable
 
@@ -197,3 +226,149 @@ class Graph:
     def edges(self) -> int:
         """Number of connected element ranges in all compute sets."""
         return sum(len(f.boxes.lo) for cs in self.compute_sets() for g in cs.groups for f in g.fields)
+
+    # -- tile programs -------------------------------------------------------------------------------------------------
+
+    def add_variable(self, shape: int | Sequence[int], dtype: DType | str, name: str = "") -> Tensor:
+        """A new variable, as a tensor.  Its elements need tiles: `set_tile_mapping` or `map_linearly`.
+
+        Raises BadInput for a shape with negative sizes or a name that is taken, UnknownName for a type no tile has.
+        """
+        sizes = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
+        if any(isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 0 for n in sizes):
+            raise BadInput(f"variable {name!r}: a shape is whole numbers of at least 0, not {shape!r}")
+        label = name or f"variable{len(self.variables)}"
+        if any(v.name == label for v in self.variables) and name:
+            raise BadInput(f"variable {name!r}: the name is taken; names tell host reads and reports apart")
+        made = self.add_storage(tuple(int(n) for n in sizes), as_dtype(dtype), label)
+        made.line = users_line()
+        return Tensor.of(made)
+
+    def add_constant(self, values: ArrayLike, dtype: DType | str, name: str = "", tile: int | None = None) -> Tensor:
+        """A variable whose values are there when the program is loaded; on `tile` if one is given."""
+        array = np.asarray(values)
+        made = self.add_variable(array.shape, dtype, name or f"constant{len(self.variables)}")
+        self.set_initial_value(made, array)
+        if tile is not None:
+            self.set_tile_mapping(made, tile)
+        return made
+
+    def set_initial_value(self, tensor: Tensor, values: ArrayLike) -> None:
+        """Values that a tensor's elements have when the program is loaded.  Raises BadInput if the shape differs."""
+        array = np.asarray(values)
+        if array.shape not in ((), tensor.shape):
+            raise BadInput(f"{tensor.label}: initial values of shape {array.shape} for a tensor of {tensor.shape}")
+        self.initial.append((tensor, np.array(np.broadcast_to(array, tensor.shape), tensor.dtype.numpy)))
+
+    def set_tile_mapping(self, tensor: Tensor, tile: int | Sequence[Sequence[tuple[int, int]]]) -> None:
+        """Puts the elements of a view on a tile; an element placed twice is where it was placed last.
+
+        `tile` may also be a mapping as `get_tile_mapping` returns it: for each tile, intervals of the flattened view.
+        """
+        line = users_line()
+        if isinstance(tile, int | np.integer):
+            paint(tensor, int(tile), line)
+            return
+        flat = tensor.flatten()
+        for number, intervals in enumerate(tile):
+            for begin, end in intervals:
+                paint(flat[begin:end], number, line)
+
+    def get_tile_mapping(self, tensor: Tensor) -> list[list[tuple[int, int]]]:
+        """For each tile, the intervals (begin, end) of the flattened view that it holds."""
+        return tile_mapping(tensor, self.tiles)
+
+    def map_linearly(
+        self,
+        tensor: Tensor,
+        *,
+        grain: int | None = None,
+        min_bytes_per_tile: int = MIN_BYTES_PER_TILE,
+        first_tile: int = 0,
+    ) -> None:
+        """Spreads a view over the tiles in even consecutive pieces, as poputil's mapTensorLinearly.
+
+        Args:
+            tensor: what to place.
+            grain: a piece is a whole number of so many elements; left out: those of 8 bytes.
+            min_bytes_per_tile: small tensors use fewer tiles.
+            first_tile: where the first piece goes; the tiles after the last one follow from tile 0.
+        """
+        width = grain if grain is not None else max(1, GRAIN_BYTES // tensor.dtype.bytes)
+        if width < 1 or min_bytes_per_tile < 0:
+            raise BadInput(
+                f"{tensor.label}: grain {grain} and min_bytes_per_tile {min_bytes_per_tile} must be positive"
+            )
+        paint_linearly(
+            tensor,
+            self.tiles,
+            grain=width,
+            least=-(-min_bytes_per_tile // tensor.dtype.bytes),
+            first_tile=first_tile,
+            line=users_line(),
+        )
+
+    def add_compute_set(self, name: str = "") -> ComputeSet:
+        """An empty compute set."""
+        made = ComputeSet(name or f"compute_set{len(self.added)}")
+        self.added.append(made)
+        return made
+
+    def add_vertex(
+        self, compute_set: ComputeSet, codelet: TileCodelet, fields: MappingOf[str, Any] | None = None, tile: int = 0
+    ) -> Vertex:
+        """A vertex on a tile, its fields wired to tensors and its plain members set.
+
+        What is left out can be connected later, before the `Engine` is made.  A number or an array for an Input field
+        becomes a constant on the vertex's tile.  Raises BadInput or UnknownName for what is no codelet, no field, or
+        no tensor.
+        """
+        line = users_line()
+        if not isinstance(codelet, TileCodelet):
+            raise BadInput(f"{line}: add_vertex needs a function made by @ipusim.codelet, not {codelet!r}")
+        built = compute_set.added.get(codelet)
+        if built is None:
+            built = compute_set.added[codelet] = VertexColumns(codelet)
+        vertex = Vertex(built, built.add(int(tile), line))
+        roles = {f.name: f for f in codelet.fields}
+        for name, to in (fields or {}).items():
+            spec = roles.get(name)
+            if spec is not None and spec.role == "in" and isinstance(to, int | float | np.ndarray | np.generic):
+                to = self.add_constant(to, spec.dtype, tile=int(tile))
+            vertex.connect(name, to)
+        return vertex
+
+    def connect(self, vertex: Vertex, name: str, to: Any) -> None:
+        """Wires a field of a vertex, or sets a plain member."""
+        vertex.connect(name, to)
+
+    def add_function(self, body: Any, name: str = "") -> Any:
+        """A program to be run by `Call`, its control code held once."""
+        from ipusim.program.control import Function
+
+        made = Function(body, name or f"function{len(self.functions)}")
+        self.functions.append(made)
+        return made
+
+    def add_host_to_device_fifo(self, name: str, dtype: DType | str, elements: int) -> Any:
+        """A stream from the host, of packets of `elements`."""
+        return self._stream(name, dtype, elements, True)
+
+    def add_device_to_host_fifo(self, name: str, dtype: DType | str, elements: int) -> Any:
+        """A stream to the host, of packets of `elements`."""
+        return self._stream(name, dtype, elements, False)
+
+    def _stream(self, name: str, dtype: DType | str, elements: int, to_device: bool) -> Any:
+        from ipusim.program.control import Stream
+
+        if name in self.streams:
+            raise BadInput(f"stream {name!r}: the name is taken")
+        made = self.streams[name] = Stream(name, as_dtype(dtype), int(elements), to_device)
+        return made
+
+    def tensor(self, name: str) -> Tensor:
+        """The variable of a name, whole.  Raises UnknownName."""
+        for variable in self.variables:
+            if variable.name == name:
+                return Tensor.of(variable)
+        raise UnknownName("variable", name, (v.name for v in self.variables))

@@ -7,9 +7,10 @@ numpy can), and `mapping` applies it to the variables' mappings.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as Dict
-from collections.abc import Sequence
 from math import prod
+from types import EllipsisType
 from typing import Any, Protocol, final
 
 import numpy as np
@@ -19,8 +20,10 @@ from ipusim.dtype import DType
 from ipusim.errors import BadInput, InvalidProgram
 from ipusim.program import mapping as maps
 from ipusim.program.mapping import Mapping, Shape
+from ipusim.program.painting import Painting
 
 Array = NDArray[Any]
+Index = int | slice | EllipsisType | None | tuple[int | slice | EllipsisType | None, ...]
 
 
 class Initial(Protocol):
@@ -38,10 +41,24 @@ class Variable:
     `initial` is its value when the program is loaded (weights), `always_live` keeps it in memory for the whole
     program; `channels` is the number of neighbours along `channel_axis` that are stored together (1: plain
     row-major), which decides whether a consumer has to rearrange it; `keep` holds its array after the last use
-    (results).
+    (results).  A tile program places it element by element instead: `painted`, with `number` its place in the graph
+    and `line` where the user made it.
     """
 
-    __slots__ = ("always_live", "channel_axis", "channels", "dtype", "initial", "keep", "mapping", "name", "shape")
+    __slots__ = (
+        "always_live",
+        "channel_axis",
+        "channels",
+        "dtype",
+        "initial",
+        "keep",
+        "line",
+        "mapping",
+        "name",
+        "number",
+        "painted",
+        "shape",
+    )
 
     def __init__(
         self,
@@ -58,6 +75,7 @@ class Variable:
         self.name, self.shape, self.dtype = name, shape, dtype
         self.mapping, self.initial, self.always_live, self.channels = mapping, initial, always_live, channels
         self.channel_axis, self.keep = channel_axis, False
+        self.painted, self.number, self.line = Painting(prod(shape)), -1, ""
 
     @property
     def elements(self) -> int:
@@ -72,7 +90,7 @@ class Variable:
 class Tensor:
     """A view: one step (`kind`, `args`) applied to `sources`; kind "variable" is the leaf."""
 
-    __slots__ = ("_mapping", "args", "dtype", "kind", "shape", "sources", "variable")
+    __slots__ = ("_mapping", "args", "dtype", "kind", "place", "shape", "sources", "variable")
 
     def __init__(
         self,
@@ -92,6 +110,7 @@ class Tensor:
             variable,
         )
         self._mapping: Mapping | None = None
+        self.place: Any = None  # see ipusim.program.elements
 
     @staticmethod
     def of(variable: Variable) -> Tensor:
@@ -147,9 +166,67 @@ class Tensor:
             return self
         return Tensor("solid", self.shape, self.dtype, (self,), None)
 
+    def __getitem__(self, index: Index) -> Tensor:
+        """A view as numpy's basic indexing gives it: whole numbers, slices of any step, `...`, `None`.
+
+        Raises BadInput for an index outside its axis: a slice that would be cut short is a mistake here.
+        """
+        return subscript(self, index)
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise BadInput(f"{self.label}: a tensor of one element has no length")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    def flatten(self) -> Tensor:
+        """All elements in row-major order, as one axis."""
+        return self.reshape((self.elements,))
+
+    def reverse(self, axis: int = 0) -> Tensor:
+        """An axis backwards."""
+        axis = self._axis(axis)
+        return self.stride(axis, self.shape[axis] - 1, self.shape[axis], -1)
+
+    def broadcast(self, count: int, axis: int = 0) -> Tensor:
+        """`count` repeats along an axis, as Poplar's broadcast: the axis grows by that factor."""
+        axis = self._axis(axis)
+        if count < 1:
+            raise BadInput(f"{self.label}: cannot broadcast {count} times")
+        if self.shape[axis] == 1:
+            return self.broadcast_to((*self.shape[:axis], count, *self.shape[axis + 1 :]))
+        return Tensor.concat([self] * count, axis)
+
+    def _axis(self, axis: int) -> int:
+        found = axis + len(self.shape) if axis < 0 else axis
+        if not 0 <= found < len(self.shape):
+            raise BadInput(f"{self.label}: no axis {axis} in shape {self.shape}")
+        return found
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def T(self) -> Tensor:  # noqa: N802  (numpy's name)
+        """Axes in reverse order."""
+        return self.transpose(range(len(self.shape) - 1, -1, -1))
+
+    def __repr__(self) -> str:
+        return f"Tensor({self.label!r}, {self.shape}, {self.dtype})"
+
     @staticmethod
-    def concat(parts: Sequence[Tensor], axis: int) -> Tensor:
-        """Tensors joined along an axis; their data stays where it is."""
+    def concat(parts: Sequence[Tensor], axis: int = 0) -> Tensor:
+        """Tensors joined along an axis; their data stays where it is.  Raises BadInput where they do not match."""
+        check_join(parts, axis)
         if len(parts) == 1:
             return parts[0]
         shape = (*parts[0].shape[:axis], sum(p.shape[axis] for p in parts), *parts[0].shape[axis + 1 :])
@@ -206,7 +283,7 @@ class Tensor:
             return values[self.variable]
         if self.kind == "concat":
             return np.concatenate([s.read(values) for s in self.sources], axis=self.args)
-        return self._apply(self.sources[0].read(values))
+        return self.apply(self.sources[0].read(values))
 
     def write_back(self, array: Array, values: Dict[Variable, Array]) -> None:
         """Stores an array that was read from here and filled, if numpy could only read this view as a copy."""
@@ -225,7 +302,8 @@ class Tensor:
             at = source
         values[at.variable][...] = filled
 
-    def _apply(self, base: Array) -> Array:
+    def apply(self, base: Array) -> Array:
+        """This view's own step on an array of its source's shape (a join is no such step)."""
         match self.kind:
             case "reshape":
                 return base.reshape(self.args)
@@ -282,3 +360,67 @@ class Tensor:
         for (kind, args), shape in zip(reversed(found[1]), shapes, strict=True):
             out = out.reshape(shape) if kind == "reshape" else out.transpose(np.argsort(args).tolist())
         return out
+
+
+def check_join(parts: Sequence[Tensor], axis: int) -> None:
+    """Raises BadInput unless tensors agree in type and in all axes but one."""
+    if not parts:
+        raise BadInput("concat of no tensors")
+    first = parts[0]
+    if not 0 <= axis < max(1, len(first.shape)):
+        raise BadInput(f"{first.label}: no axis {axis} in shape {first.shape} to join along")
+    for part in parts[1:]:
+        if part.dtype != first.dtype:
+            raise BadInput(f"cannot join {first.label} ({first.dtype}) and {part.label} ({part.dtype})")
+        if len(part.shape) != len(first.shape) or any(
+            a != b for i, (a, b) in enumerate(zip(part.shape, first.shape, strict=True)) if i != axis
+        ):
+            raise BadInput(f"cannot join {first.label} {first.shape} and {part.label} {part.shape} along axis {axis}")
+
+
+def subscript(tensor: Tensor, index: Index) -> Tensor:
+    """`tensor[index]`."""
+    items = index if isinstance(index, tuple) else (index,)
+    named = sum(1 for i in items if i is not None and i is not Ellipsis)
+    if items.count(Ellipsis) > 1 or named > len(tensor.shape):
+        raise BadInput(f"{tensor.label}: {len(items)} indices for shape {tensor.shape}")
+    out, axis, kept = tensor, 0, []
+    for item in items:
+        if item is None:
+            kept.append(1)
+        elif item is Ellipsis:
+            skipped = len(tensor.shape) - named
+            kept += out.shape[axis : axis + skipped]
+            axis += skipped
+        elif isinstance(item, slice):
+            out = _slice_axis(out, axis, item)
+            kept.append(out.shape[axis])
+            axis += 1
+        else:
+            out = _pick(out, axis, item)
+            axis += 1
+    return out.reshape((*kept, *out.shape[axis:]))
+
+
+def _pick(tensor: Tensor, axis: int, item: Any) -> Tensor:
+    size = tensor.shape[axis]
+    if isinstance(item, bool) or not isinstance(item, int | np.integer):
+        raise BadInput(f"{tensor.label}: an index is a whole number or a slice, not {item!r}")
+    at = int(item) + size if item < 0 else int(item)
+    if not 0 <= at < size:
+        raise BadInput(f"{tensor.label}: index {item} of axis {axis}, which has {size} elements")
+    return tensor.slice(axis, at, at + 1)
+
+
+def _slice_axis(tensor: Tensor, axis: int, item: slice) -> Tensor:
+    size = tensor.shape[axis]
+    step = 1 if item.step is None else int(item.step)
+    if step == 0:
+        raise BadInput(f"{tensor.label}: a slice of step 0")
+    for bound in (item.start, item.stop):
+        if bound is not None and not -size <= bound <= size:
+            raise BadInput(f"{tensor.label}: slice bound {bound} of axis {axis}, which has {size} elements")
+    start, stop, step = item.indices(size)
+    if step == 1:
+        return tensor.slice(axis, start, max(start, stop))
+    return tensor.stride(axis, start, len(range(start, stop, step)), step)

@@ -37,7 +37,10 @@ class StepTiles:
 @final
 @dataclass(frozen=True, eq=False, slots=True)
 class Step:
-    """One superstep: its name, the op it belongs to (-1: none), cycles per phase, totals, and every tile's share."""
+    """One superstep: its name, the op it belongs to (-1: none), cycles per phase, totals, and every tile's share.
+
+    In a loop it ran `repeats` times, and cycles, bytes and flops are those of all its runs.
+    """
 
     name: str
     op: int
@@ -45,10 +48,11 @@ class Step:
     flops: int
     vertices: int
     tiles: StepTiles
+    repeats: int = 1
 
     @property
     def cycles(self) -> int:
-        """Length of the superstep."""
+        """Cycles of all its runs."""
         return sum(self.phases.values())
 
     @property
@@ -171,7 +175,7 @@ def derive(
 
 def _step(step: StepTrace, live: I64) -> Step:
     tiles = StepTiles(step.compute, step.copies, step.sent, step.received, live)
-    return Step(step.name, step.op, step.phases, step.flops, step.vertices, tiles)
+    return Step(step.name, step.op, step.phases, step.flops, step.vertices, tiles, step.repeats)
 
 
 def _ops(steps: Sequence[Step], facts: Sequence[OpFacts]) -> tuple[OpSummary, ...]:

@@ -64,7 +64,7 @@ def _head(profile: Profile) -> dict[str, Any]:
         "precision": profile.precision,
         "partials": profile.partials,
         "program": profile.program,
-        "steps": [[s.name, s.op, s.phases, s.flops, s.vertices] for s in profile.steps],
+        "steps": [[s.name, s.op, s.phases, s.flops, s.vertices, s.repeats] for s in profile.steps],
         "ops": [dataclasses.asdict(op) for op in profile.ops],
         "memory": dataclasses.asdict(profile.memory),
         "counts": profile.counts,
@@ -106,8 +106,8 @@ def _system(data: dict[str, Any]) -> SystemSpec:
 
 def _profile(head: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Profile:
     steps = tuple(
-        Step(name, op, phases, flops, vertices, StepTiles(*(arrays[f"tiles/{a}"][i] for a in _TILE_ARRAYS)))
-        for i, (name, op, phases, flops, vertices) in enumerate(head["steps"])
+        Step(name, op, phases, flops, vertices, StepTiles(*(arrays[f"tiles/{a}"][i] for a in _TILE_ARRAYS)), *repeats)
+        for i, (name, op, phases, flops, vertices, *repeats) in enumerate(head["steps"])
     )
     memory = head["memory"] | {"largest": tuple((n, b, w) for n, b, w in head["memory"]["largest"])}
     return Profile(

@@ -54,6 +54,7 @@ def _steps(profile: Profile) -> list[dict[str, Any]]:
             "name": s.name,
             "op": profile.ops[s.op].name if s.op >= 0 else "",
             "cycles": s.cycles,
+            "repeats": s.repeats,
             **s.phases,
             "active_tiles": s.active_tiles,
             "balance": s.balance,

@@ -31,10 +31,12 @@ def render(profile: Profile, *, ops: int = 12, execution_steps: bool = False) ->
 
 
 def _headline(p: Profile) -> Iterator[str]:
-    yield f"{p.model} on {p.system.name}, batch {p.batch}, {p.precision} (partials {p.partials})"
+    of_model = f", batch {p.batch}, {p.precision} (partials {p.partials})" if p.precision else ""
+    yield f"{p.model} on {p.system.name}{of_model}"
     clock = p.system.chip.clock_hz / 1e9
     yield f"  Latency:     {_time(p.latency)} ({p.cycles:,} cycles at {clock:g} GHz)"
-    yield f"  Throughput:  {p.throughput:,.1f} samples/s"
+    if p.precision:
+        yield f"  Throughput:  {p.throughput:,.1f} samples/s"
     if p.memory.fits:
         yield f"  Memory:      fits; fullest tile {p.memory.max_tile_bytes:,} of {p.memory.tile_limit_bytes:,} bytes"
     else:
@@ -114,12 +116,12 @@ def _execution(p: Profile) -> Iterator[str]:
         yield f"  {_NAMES[phase]:<28} {cycles:>12,}  {100 * cycles / total:5.1f} %"
     yield f"  Tile average compute (excluding idle tiles' waits): {idle:,.0f} cycles ({100 * idle / total:.1f} %)"
     flops = sum(op.flops for op in p.ops)
-    if p.cycles:
+    if p.cycles and flops:
         yield f"  Arithmetic:    {flops / 1e9:,.3f} GFLOP, {flops / p.latency / 1e12:,.2f} TFLOP/s on each IPU in use"
 
 
 def _slowest(p: Profile, count: int) -> Iterator[str]:
-    yield "\nSlowest ops:"
+    yield "\nSlowest ops:" if p.precision else "\nSlowest steps:"
     yield f"  {'cycles':>10} {'share':>6}  {'bound':<12} {'method':<14} name"
     for op in sorted(p.ops, key=lambda o: -o.cycles)[:count]:
         if op.cycles:
