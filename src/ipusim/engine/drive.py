@@ -3,7 +3,8 @@
 A compute set is executed part by part: gather the fields of a few vertices that do not lie in one stretch, call the
 vertex group on them, scatter.  Cycles of a compute set are counted in its first execution; where they depend on data,
 in every one.  The loop comes back to the host for streams and printing, after a number of sites (so that Ctrl-C is
-seen), and once more for a compute set that has run often enough to be worth compiling without counting.
+seen), and once more for a compute set that has run often enough to be worth compiling without counting.  A `Repeat`
+whose body is nothing but such sites is run in bursts, a few nanoseconds a site.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ipusim.program.mapping import I64
 DONE, PAUSED, HOST_NEEDED, FAILED, TOO_DEEP, WANTS_CODE = range(6)
 PC, DEPTH, SELECTED, SITE, BUDGET = range(5)  # registers
 UNTIMED, FIXED, TIMED_EACH_TIME = range(3)  # what is known of a compute set's cycles
+SHORTEST_BURST = 8  # rounds of a loop that are worth running without a look at the instructions
 P_GATHER, P_GATHERED, P_GROUP, P_LOW, P_HIGH, P_SCATTER, P_SCATTERED = range(7)  # columns of a part
 
 
@@ -38,30 +40,6 @@ def read_scalar(address: int, kind: int) -> Any:
     if kind == 4:
         return np.int64(u32_at(address, 1)[0])
     return np.int64(i32_at(address, 1)[0])
-
-
-@jit
-def move(moves: NDArray[np.int64], low: int, high: int) -> None:
-    """Copies rows (to, from, bytes)."""
-    for i in range(low, high):
-        copy_bytes(moves[i, 0], moves[i, 1], moves[i, 2])
-
-
-@jit
-def execute(
-    leaf: int, part_first: I64, parts: NDArray[np.int64], moves: NDArray[np.int64], code: I64, tables: I64, status: I64
-) -> bool:
-    """Runs the parts of a compute set or a copy.  Returns: whether a vertex failed."""
-    for p in range(part_first[leaf], part_first[leaf + 1]):
-        move(moves, parts[p, P_GATHER], parts[p, P_GATHERED])
-        group = parts[p, P_GROUP]
-        if group >= 0:
-            call(code[group], tables[group], parts[p, P_LOW], parts[p, P_HIGH])
-            if status[0] != 0:
-                status[7] = group
-                return True
-        move(moves, parts[p, P_SCATTER], parts[p, P_SCATTERED])
-    return False
 
 
 @jit
@@ -126,6 +104,7 @@ def run(
     leaf_state: I64,
     leaf_runs: I64,
     leaf_patience: I64,
+    leaf_quick: I64,
     leaf_now: NDArray[np.int64],
     part_first: I64,
     parts: NDArray[np.int64],
@@ -154,8 +133,17 @@ def run(
             registers[SITE] = a
             site_count[a] += 1
             if leaf >= 0:
-                if execute(leaf, part_first, parts, moves, functions, tables, status):
-                    return FAILED
+                for p in range(part_first[leaf], part_first[leaf + 1]):
+                    for i in range(parts[p, P_GATHER], parts[p, P_GATHERED]):
+                        copy_bytes(moves[i, 0], moves[i, 1], moves[i, 2])
+                    group = parts[p, P_GROUP]
+                    if group >= 0:
+                        call(functions[group], tables[group], parts[p, P_LOW], parts[p, P_HIGH])
+                        if status[0] != 0:
+                            status[7] = group
+                            return FAILED
+                    for i in range(parts[p, P_SCATTER], parts[p, P_SCATTERED]):
+                        copy_bytes(moves[i, 0], moves[i, 1], moves[i, 2])
                 if leaf_state[leaf] != FIXED:
                     tile_cycles(leaf, entry_first, entry_tile, entry_worker, entry_slot, slots, fixed, launch, busy)
                     slowest(leaf, before, busy, after, leaf_now[leaf])
@@ -177,6 +165,39 @@ def run(
             counters[a] -= 1
             if counters[a] > 0:
                 registers[PC] = b
+                rounds = min(counters[a] - 1, registers[BUDGET] // (pc - b + 1))
+                for q in range(b, pc):
+                    if rounds < SHORTEST_BURST or code[q, 0] != DO:
+                        rounds = 0
+                        break
+                    leaf = site_leaf[code[q, 1]]
+                    if leaf >= 0 and leaf_quick[leaf] == 0:
+                        rounds = 0
+                        break
+                for _ in range(rounds):
+                    for q in range(b, pc):
+                        leaf = site_leaf[code[q, 1]]
+                        if leaf < 0:
+                            continue
+                        for p in range(part_first[leaf], part_first[leaf + 1]):
+                            for i in range(parts[p, P_GATHER], parts[p, P_GATHERED]):
+                                copy_bytes(moves[i, 0], moves[i, 1], moves[i, 2])
+                            group = parts[p, P_GROUP]
+                            if group >= 0:
+                                call(functions[group], tables[group], parts[p, P_LOW], parts[p, P_HIGH])
+                            for i in range(parts[p, P_SCATTER], parts[p, P_SCATTERED]):
+                                copy_bytes(moves[i, 0], moves[i, 1], moves[i, 2])
+                if rounds > 0:
+                    counters[a] -= rounds
+                    registers[BUDGET] -= rounds * (pc - b)
+                    for q in range(b, pc):
+                        site = code[q, 1]
+                        site_count[site] += rounds
+                        leaf = site_leaf[site]
+                        if leaf >= 0:
+                            leaf_runs[leaf] += rounds
+                            for k in range(3):
+                                site_phases[site, k] += rounds * leaf_now[leaf, k]
         elif op == LOOP:
             counters[a] = b
             if b == 0:

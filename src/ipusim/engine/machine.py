@@ -201,6 +201,7 @@ class Machine:
         self.entry_tile, self.entry_worker, self.entry_slot = (np.ascontiguousarray(every[:, k]) for k in range(3))
         self.entry_first = np.array(first, np.int64)
         self.patience = np.array(patience or [0], np.int64)
+        self.quick = np.array([isinstance(leaf.around, CopyCosts) for leaf in self.leaves] or [0], np.int64)
 
     def _entries(self, number: int, leaf: Leaf) -> NDArray[np.int64]:
         """(tile, worker, slot) of every vertex of a compute set, by tile; fills the given and the copies' cycles."""
@@ -320,6 +321,7 @@ class Machine:
             self.leaf_state,
             self.leaf_runs,
             self.patience,
+            self.quick,
             self.leaf_now,
             self.part_first,
             self.parts,
@@ -346,8 +348,13 @@ class Machine:
 
     def _quicken(self, leaf: int) -> None:
         """From now on a compute set whose cycles are known runs without counting them."""
+        if self.leaf_state[leaf] != drive.FIXED:
+            return
+        self.quick[leaf] = 1
         for k, group in enumerate(self.leaves[leaf].groups):
-            if not group.codelet.data_dependent:
+            if group.codelet.data_dependent:
+                self.quick[leaf] = 0
+            else:
                 self.functions[self.leaves[leaf].first_group + k] = group.codelet.compiled(
                     counted=False, generation=self.chip.generation
                 )
@@ -380,7 +387,7 @@ class Machine:
 
     def read(self, tensor: Tensor) -> Array:
         """The elements of a tensor, as an array of its own."""
-        return np.array(tensor.read(self.storage.values(self.graph.variables)))
+        return np.array(tensor.read(self.storage.values(tensor.variables())))
 
 
 def given_cycles(group: WiredGroup) -> I64:
