@@ -128,7 +128,16 @@ class Engine:
         return self._machine.read(self._find(tensor))
 
     def _find(self, tensor: str | Tensor) -> Tensor:
-        return self.graph.tensor(tensor) if isinstance(tensor, str) else tensor
+        view = self.graph.tensor(tensor) if isinstance(tensor, str) else tensor
+        if not isinstance(view, Tensor):
+            raise BadInput(f"a tensor is a name or a view of a variable, not {view!r}")
+        known = self.graph.variables[: len(self._machine.storage.arrays)]
+        for variable in view.variables():
+            if not (0 <= variable.number < len(known) and known[variable.number] is variable):
+                raise BadInput(
+                    f"variable {variable.name!r} is not in this engine: it belongs to another graph, or was added later"
+                )
+        return view
 
     def connect_stream(self, name: str, to: Feed) -> None:
         """What is at the host's end of a stream: a numpy array of packets, or a function.
@@ -197,8 +206,8 @@ class Engine:
         return Superstep(
             name=machine.flow.sites[number].name,
             phases=phases,
-            compute=machine.busy[leaf].copy() if leaf >= 0 else none,
-            copies=machine.before[leaf] + machine.after[leaf] if leaf >= 0 else none,
+            compute=machine.times.busy[leaf].copy() if leaf >= 0 else none,
+            copies=machine.times.before[leaf] + machine.times.after[leaf] if leaf >= 0 else none,
             sent=sum((s.sent for s in moved), none.copy()),
             received=sum((s.received for s in moved), none.copy()),
             memory=self._memory.live[number].copy(),
@@ -240,7 +249,7 @@ class Engine:
         if problems:
             raise InvalidProgram(problems)
         machine = Machine(self.graph, [program], self._system.chip, wired)
-        for mine, theirs in zip(machine.storage.arrays, self._machine.storage.arrays, strict=True):
+        for mine, theirs in zip(machine.storage.arrays, self._machine.storage.arrays, strict=False):
             mine[...] = theirs
         try:
             machine.run(0, _refuse)

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ipusim.engine.flow import Condition, Site
-from ipusim.engine.machine import Leaf, Machine
+from ipusim.engine.leaves import Leaf
+from ipusim.engine.machine import Machine
 from ipusim.engine.memory import CONTROL_BYTES_PER_STEP, EDGE_BYTES, STACK_BYTES, VERTEX_BYTES
 from ipusim.engine.schedule import Schedule
 from ipusim.engine.trace import PHASES, Memory, StepTrace, Trace
@@ -74,8 +75,8 @@ def _step(machine: Machine, number: int) -> StepTrace | None:
     compute, copies = np.zeros(tiles, np.int64), np.zeros(tiles, np.int64)
     if leaf >= 0:
         row = int(machine.site_row[number])
-        compute = machine.site_busy[row].copy() if row >= 0 else machine.busy[leaf] * count
-        copies = (machine.before[leaf] + machine.after[leaf]) * count
+        compute = machine.site_busy[row].copy() if row >= 0 else machine.times.busy[leaf] * count
+        copies = (machine.times.before[leaf] + machine.times.after[leaf]) * count
     moved = exchanges(machine, number)
     groups = machine.leaves[leaf].groups if leaf >= 0 else []
     return StepTrace(

@@ -48,8 +48,8 @@ class Storage:
         self.size = np.array([v.dtype.bytes for v in variables], np.int64)
 
     def values(self, variables: Sequence[Variable]) -> dict[Variable, Array]:
-        """Arrays by variable, each of its variable's shape."""
-        return {v: a[: v.elements].reshape(v.shape) for v, a in zip(variables, self.arrays, strict=True)}
+        """Arrays of some of the variables, each of its variable's shape."""
+        return {v: self.arrays[v.number][: v.elements].reshape(v.shape) for v in variables}
 
     def addresses(self, runs: Runs) -> I64:
         """Address of each run."""
