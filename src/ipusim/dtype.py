@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, final
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from ipusim.errors import UnknownName
+from ipusim.errors import BadInput, UnknownName
 
 Kind = Literal["float", "int", "uint", "bool"]
 
@@ -33,6 +34,10 @@ class DType:
     def is_float(self) -> bool:
         """True for float32 and float16."""
         return self.kind == "float"
+
+    def __call__(self, value: Any) -> Any:
+        """A numpy scalar of this type, so that a codelet's casts work when it is called as plain Python."""
+        return self.numpy.type(value)
 
     def __str__(self) -> str:
         return self.name
@@ -63,3 +68,18 @@ def as_dtype(value: DType | str | np.dtype[Any] | type) -> DType:
     if name not in _BY_NAME:
         raise UnknownName("element type", name, (d.name for d in ALL))
     return _BY_NAME[name]
+
+
+def converted(what: str, values: ArrayLike, dtype: DType) -> NDArray[Any]:
+    """Values as an array of a type, of its own; floats round, and may overflow to infinity.
+
+    Raises BadInput for fractions that would be integers, integers out of range, and what is no number.
+    """
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf" or (array.dtype.kind == "f" and not dtype.is_float):
+        raise BadInput(f"{what}: values of {array.dtype} cannot be {dtype}")
+    with np.errstate(over="ignore"):
+        made = array.astype(dtype.numpy)
+    if array.dtype.kind in "iu" and dtype.kind in ("int", "uint") and not np.array_equal(made, array):
+        raise BadInput(f"{what}: values from {array.min()} to {array.max()} do not fit {dtype}")
+    return made

@@ -5,6 +5,7 @@ It is the reference for compiled counting: every entry is added where the defini
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -36,11 +37,8 @@ class Count:
         self.slots = costs.entry
         self.counting = True
         self.loops: dict[int, int] = {}
-        with np.errstate(all="ignore"):
-            try:
-                self.block(function.body)
-            except _Done:
-                pass
+        with np.errstate(all="ignore"), contextlib.suppress(_Done):
+            self.block(function.body)
         up, down = costs.factor
         self.thread_slots = -(-self.slots * up // down)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +13,7 @@ from ipusim.errors import BadInput, UnknownName
 from ipusim.lang import affine
 from ipusim.lang.affine import Poly
 from ipusim.lang.schedule import Instr, schedule
-from ipusim.lang.slots import kind_of, lanes_of, slots_of
+from ipusim.lang.slots import constant_slots, kind_of, lanes_of, slots_of
 
 
 @pytest.mark.parametrize(
@@ -65,6 +67,13 @@ def test_register_widths() -> None:
     assert [lanes_of(half, w) for w in (1, 2, 4)] == [(1, 1), (1, 2), (1, 4)]
     assert lanes_of(int32, 4) == (4, 1)
     assert [kind_of(half, 4), kind_of(float32), kind_of(int32)] == ["f16v4", "f32", "i32"]
+
+
+def test_literals() -> None:
+    floats = {0.0: 0, 1.0: 1, 0.5: 1, 0.1: 2, math.inf: 1, 1e300: 1}
+    assert {x: constant_slots(x, float32) for x in floats} == floats
+    assert [constant_slots(n, int32) for n in (0, -7, 40_000, 1 << 25)] == [0, 0, 1, 2]
+    assert constant_slots(0.1, half) == 1
 
 
 # -- polynomials

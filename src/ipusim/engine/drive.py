@@ -140,7 +140,7 @@ def run(
                     if group >= 0:
                         call(functions[group], tables[group], parts[p, P_LOW], parts[p, P_HIGH])
                         if status[0] != 0:
-                            status[7] = group
+                            status[8] = group
                             return FAILED
                     for i in range(parts[p, P_SCATTER], parts[p, P_SCATTERED]):
                         copy_bytes(moves[i, 0], moves[i, 1], moves[i, 2])

@@ -43,7 +43,7 @@ class Storage:
     """Arrays of all variables, flat; halves as float16.  New variables hold zeros."""
 
     def __init__(self, variables: Sequence[Variable]) -> None:
-        self.arrays: list[Array] = [np.zeros(max(1, v.elements), v.dtype.numpy) for v in variables]
+        self.arrays: list[Array] = [_zeros(v) for v in variables]
         self.base = np.array([address_of(a) for a in self.arrays], np.int64)
         self.size = np.array([v.dtype.bytes for v in variables], np.int64)
 
@@ -54,6 +54,13 @@ class Storage:
     def addresses(self, runs: Runs) -> I64:
         """Address of each run."""
         return np.asarray(self.base[runs.variable] + runs.start * self.size[runs.variable])
+
+
+def _zeros(variable: Variable) -> Array:
+    """A flat array of zeros; written at once, for numpy asks for large pages where it does not ask for cleared ones."""
+    array = np.empty(max(1, variable.elements), variable.dtype.numpy)
+    array.fill(0)
+    return array
 
 
 @final

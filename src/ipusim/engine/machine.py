@@ -33,9 +33,6 @@ from ipusim.program.tensor import Tensor
 Array = NDArray[Any]
 SLICE_SECONDS = 0.05  # of running between two looks for Ctrl-C
 
-_ERRORS = {1: "index {index} out of range for length {length}", 2: "integer division by zero"}
-_RUNAWAY = "ran for more than 4,000,000,000 issue slots: a loop that does not end?"
-
 
 @final
 class Machine:
@@ -172,16 +169,12 @@ class Machine:
                 )
 
     def _failure(self, site: Site) -> CodeletError:
-        code, vertex, field, index, length, line, worker, number = self.tables.status.tolist()
+        *words, number = self.tables.status.tolist()
         self.tables.status[:] = 0
-        group = self.tables.groups[number]
-        codelet = group.codelet
-        text = _ERRORS.get(code, _RUNAWAY).format(index=index, length=length)
-        name = f", field {codelet.fields[field].name!r}" if code == 1 else ""
-        who = f", worker {worker}" if codelet.kind == "multi" else ""
+        group, vertex = self.tables.groups[number], words[1]
         return CodeletError(
-            f"{site.name}: vertex {codelet.name} on tile {group.tile[vertex]}{who} (added at {group.line[vertex]}), "
-            f"line {line} of {codelet.function.file}{name}: {text}"
+            f"{site.name}: vertex on tile {group.tile[vertex]} added at {group.line[vertex]}: "
+            f"{group.codelet.failure(words)}"
         )
 
     # -- values --------------------------------------------------------------------------------------------------------

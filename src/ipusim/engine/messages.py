@@ -14,6 +14,7 @@ from ipusim.hw.spec import ChipSpec
 from ipusim.jit import jit
 from ipusim.program.mapping import I64
 
+MASK, PRIME, MODULUS = 2**31 - 1, 1_103_515_245, 2**61 - 1
 NOTHING = Messages.unicast([], [], [])
 
 
@@ -51,11 +52,8 @@ def _pairs(rows: NDArray[np.int64], sizes: I64) -> tuple[I64, I64, I64, I64]:
         if end <= begin:
             continue
         nbytes[used - 1] += ((end - begin) * sizes[rows[i, 4]] + 3) // 4 * 4
-        word = key[used - 1]
-        for part in (begin, end):
-            word = (word ^ part) * np.int64(1099511628211)
-            word ^= word >> np.int64(29)
-        key[used - 1] = word
+        for part in (begin, end):  # 31 bits at a time, so that no product leaves 64
+            key[used - 1] = ((key[used - 1] ^ part) & MASK) * PRIME % MODULUS + (part >> 31)
         reach = end
     return source[:used], receiver[:used], nbytes[:used], key[:used]
 

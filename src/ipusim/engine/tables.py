@@ -54,7 +54,7 @@ def build_tables(leaves: Sequence[Leaf], storage: Storage, generation: str) -> T
     slot_first = np.concatenate([[0], np.cumsum(np.array(sizes, np.int64))]).astype(np.int64)
     slots = np.zeros(max(1, int(slot_first[-1])), np.int64)
     unused = np.zeros(max([1, *sizes]), np.int64)
-    status = np.zeros(8, np.int64)
+    status = np.zeros(9, np.int64)  # eight words of the codelet, and its group
     made = []
     for number, group in enumerate(groups):
         own = address_of(slots) + 8 * int(slot_first[number])

@@ -1,10 +1,10 @@
 """Straight blocks of instructions, and where in them an operation lands.
 
 Lowering keeps a stack of scopes: the vertex's entry, the body, and one scope per open loop or branch, each with the
-block that is being filled.  Every value knows the outermost scope in which it exists (its home), so an operation whose
-operands all come from outside a loop is issued in the loop's pre-header; that is hoisting.  Every operation has a key
-(what it computes from what); a key that is known in an open scope, that is on the dominating path, is not issued again;
-that is value numbering.  Arrays carry a version that a store bumps; different arrays do not alias.
+block that is being filled.  Every value knows the outermost scope in which it exists (its home): an operation whose
+operands all come from outside a loop is issued before the loop (hoisting).  Every operation has a key, what it computes
+from what: a key known in an open scope, that is on the dominating path, is not issued again (value numbering).  Arrays
+carry a version that a store bumps; different arrays do not alias.
 
 Integers are kept as polynomials (`lang/affine.py`) until an instruction needs them in a register, so subscripts of
 loops cost nothing and a value that is used elsewhere costs its adds and multiplies once.  Registers are unlimited: the
@@ -13,7 +13,6 @@ spills of the real register file (8 floats) are part of the compiler's factor, n
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, final
@@ -23,11 +22,9 @@ from ipusim.lang import affine
 from ipusim.lang.affine import Poly
 from ipusim.lang.ir import FieldSpec
 from ipusim.lang.schedule import Instr, Lane
-from ipusim.lang.slots import Slots, kind_of, lanes_of
+from ipusim.lang.slots import Slots, constant_slots, kind_of, lanes_of
 
-IMMEDIATE = 1 << 15  # [Colossus LLVM ColossusTargetTransformInfo.cpp] integer operands below this need no register
 SLOW = 10  # [own choice] operations of so many slots are worth a remark
-SHORT_CONSTANT = 1 << 20  # [Colossus LLVM ColossusTargetTransformInfo.cpp] constants that one instruction loads
 
 Home = tuple[Literal["entry", "before", "each", "then", "other"], int]
 Piece = tuple[Lane, int]
@@ -223,7 +220,7 @@ class State:
         return max((self.values[v].home for v in affine.values_of(poly)), default=0)
 
     def lanes_in(self, poly: Poly) -> int:
-        """How many lanes an integer has: one unless it runs along the vector."""
+        """Lanes of an integer: one unless it runs along the vector."""
         return max((self.values[v].lanes for v in affine.values_of(poly)), default=1)
 
     def constant(self, value: int | float | bool, dtype: DType) -> Value:
@@ -335,7 +332,7 @@ class State:
         return value
 
     def _constant_register(self, value: Value, line: int) -> Value:
-        size = constant_slots(value)
+        size = constant_slots(value.const or 0, value.dtype)
         if size and not value.made:
             lane: Lane = "aux" if value.dtype.is_float else "main"
             value.made = (self.issue(0, [(lane, 1)] * size, (), line),)
@@ -386,18 +383,3 @@ def pieces_of(main: int, aux: int, aux_first: bool = False) -> list[Piece]:
     steps: list[Piece] = [("main", 1)] * main if main < SLOW else [("main", main)]
     floats: list[Piece] = [("aux", 1)] * aux
     return floats + steps if aux_first else steps + floats
-
-
-def constant_slots(value: Value) -> int:
-    """Instructions that load a literal: none for zero and short integers, two if its bits need two halves."""
-    number = value.const or 0
-    if not value.dtype.is_float:
-        size = abs(int(number))
-        return 0 if size < IMMEDIATE else 1 if size < SHORT_CONSTANT else 2
-    if number == 0 or value.dtype.bytes == 2:
-        return int(number != 0)
-    try:
-        bits = int.from_bytes(struct.pack(">f", number), "big")
-    except OverflowError:
-        return 1
-    return 1 if bits < SHORT_CONSTANT or bits % SHORT_CONSTANT == 0 else 2

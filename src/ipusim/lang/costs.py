@@ -70,10 +70,7 @@ def costs(
     `slots` replaces the table of `generation`.  Raises `UnknownName` for other profiles and generations, `BadInput` for
     other widths and for operations without a row in the table.
     """
-    if profile not in _MODES:
-        raise UnknownName("profile", profile, PROFILES)
-    if vectorize not in WIDTHS:
-        raise BadInput(f"{function.name}: vectorize={vectorize}; it can be 1, 2 (float2, half2) or 4 (half4)")
+    _check(function, profile, vectorize)
     table = slots_of(generation) if slots is None else slots
     walker, refused = lower(function, table, vectorize=vectorize, pipelined=profile == "asm")
     booked: dict[str, dict[int, int]] = {k: {} for k in ("entry", "before", "each", "then", "other")}
@@ -85,12 +82,6 @@ def costs(
         if slots_here:
             kind, stmt = block.home or ("entry", 0)
             booked[kind][stmt] = booked[kind].get(stmt, 0) + slots_here
-    inner = {s: list(statements(s.body)) for s in statements(function.body) if isinstance(s, For)}
-    lined = {
-        loop.line: refused[id(loop)]
-        for loop, inside in inner.items()
-        if id(loop) in refused and not any(id(s) in walker.width for s in inside)
-    }
     return Costs(
         entry=booked["entry"].get(0, 0),
         before=booked["before"],
@@ -105,9 +96,22 @@ def costs(
         vectorize=vectorize,
         generation=generation,
         code_bytes=bundles * BUNDLE_BYTES,
-        scalar=dict(sorted(lined.items())),
+        scalar=_left_scalar(function, walker.width, refused),
         slow=tuple((line, what, slots) for (line, what), slots in sorted(walker.state.slow.items())),
     )
+
+
+def _check(function: Function, profile: str, vectorize: int) -> None:
+    if profile not in _MODES:
+        raise UnknownName("profile", profile, PROFILES)
+    if vectorize not in WIDTHS:
+        raise BadInput(f"{function.name}: vectorize={vectorize}; it can be 1, 2 (float2, half2) or 4 (half4)")
+
+
+def _left_scalar(function: Function, width: dict[int, int], refused: dict[int, str]) -> dict[int, str]:
+    """Why loops, by line, are not counted per vector; loops around a vector loop need no reason."""
+    loops = [s for s in statements(function.body) if isinstance(s, For) and id(s) in refused]
+    return {s.line: refused[id(s)] for s in loops if not any(id(inner) in width for inner in statements(s.body))}
 
 
 def _time(block: Block, mode: Mode, lines: dict[int, tuple[int, int, int]]) -> tuple[int, int]:

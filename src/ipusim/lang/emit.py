@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, final
 
 from ipusim.lang import ir
-from ipusim.lang.emit_values import emit, exact, fail, first_load, member, store
-from ipusim.lang.reads import assigned, blocks, expressions, statements, walk
+from ipusim.lang.emit_values import exact, fail, first_load, index_text, is_affine, member, store
+from ipusim.lang.reads import assigned, blocks, expressions, reads, statements, walk
 from ipusim.lang.status import BUDGET, RUNAWAY
 from ipusim.lang.writer import RowNames, Writer, local
 
@@ -236,7 +236,7 @@ def _while_loop(body: _Body, node: ir.While) -> None:
         if body.costs is not None:
             writer.add(f"total += {body.costs.each.get(id(node), 1)}")
             with writer.inside(f"if total > {BUDGET}:"):
-                fail(writer, RUNAWAY, -1, "0", "0", node.line)
+                fail(writer, RUNAWAY, node.line)
         body.loops.append(node)
         _inner(body, node.body)
         body.loops.pop()
@@ -283,7 +283,7 @@ def _rows(writer: Writer, loop: ir.For | ir.While) -> None:
     wanted: dict[tuple[str, str], bool] = {}
     for name, index, measured in _row_indices(loop):
         if _is_fixed(index, changed):
-            key = name, emit(writer, index).text
+            key = name, index_text(writer, index)
             wanted[key] = wanted.get(key, writer.checked) or measured
     for (name, text), measured in wanted.items():
         if (name, text) in writer.rows:
@@ -313,13 +313,4 @@ def _row_indices(loop: ir.For | ir.While) -> list[tuple[str, ir.Expr, bool]]:
 
 def _is_fixed(index: ir.Expr, changed: set[str]) -> bool:
     """Whether a row number is a sum of products of variables that do not change."""
-    for part in walk(index):
-        if isinstance(part, ir.Name):
-            if part.name in changed:
-                return False
-        elif isinstance(part, ir.Binary):
-            if part.op not in {"+", "-", "*"}:
-                return False
-        elif not isinstance(part, (ir.Const, ir.Length)) or (isinstance(part, ir.Length) and part.row is not None):
-            return False
-    return True
+    return is_affine(index) and changed.isdisjoint(reads(index))

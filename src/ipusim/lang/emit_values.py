@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from ipusim.dtype import DType, bool_, half, uint32
 from ipusim.lang import ir
-from ipusim.lang.fields import value_type
 from ipusim.lang.reads import walk
-from ipusim.lang.status import DIVISION, INDEX
-from ipusim.lang.writer import Code, RowNames, Writer, local
+from ipusim.lang.status import DIVISION
+from ipusim.lang.writer import Check, Code, RowNames, Writer, local
 
 _MEMORY = {
     "float32": "f32",
@@ -29,9 +28,9 @@ _MEMORY = {
 }
 _STORED = _MEMORY | {"uint32": "i32", "uint16": "i16", "uint8": "i8"}
 _FLOAT_WORDS = {"//": "floor_div", "%": "floor_mod", "**": "power", "min": "least", "max": "most"}
+_HALF_WORDS = {"+": "add_half", "-": "sub_half", "*": "mul_half", "/": "div_half"}
 _KEEPS_HALF = {"fabs", "floor", "ceil", "trunc", "round_even"}
 _MATH_WORDS = {"abs": "fabs", "round": "round_even"}
-_NO_WORKER = 0
 
 
 def exact(writer: Writer, node: ir.Expr) -> str:
@@ -83,34 +82,36 @@ def _constant(writer: Writer, node: ir.Const) -> str:
     return str(node.value) if node.value >= 0 else f"({node.value})"
 
 
-def fail(writer: Writer, code: int, field: int, index: str, count: str, line: int, of_row: bool = False) -> None:
+def fail(writer: Writer, code: int, line: int) -> None:
     """Writes the report of what went wrong, and the way out."""
-    worker = local(writer.function.worker) if writer.function.worker else _NO_WORKER
-    writer.add(writer.call("fail", "status", code, "v", field, index, count, line, worker, int(of_row)))
+    writer.add(writer.call("fail", "status", code, "v", line, writer.worker))
     writer.add("return")
 
 
-def _check(writer: Writer, field: int, index: str, count: str, line: int, of_row: bool = False) -> str:
+def _check(writer: Writer, field: int, index: str, length: str, line: int, of_row: bool = False) -> str:
+    """Text of an index; where memory is checked, the next line is preceded by the check."""
     if not writer.checked:
         return index
-    known = writer.proven.get((index, count))
-    if known is not None:
-        return known
     name = index if index.isidentifier() or index.isdigit() else writer.temporary(index)
-    with writer.inside(f"if {writer.call('outside', name, count)}:"):
-        fail(writer, INDEX, field, name, count, line, of_row)
-    writer.proven[index, count] = name
+    if (name, length) not in writer.proven:
+        writer.proven.add((name, length))
+        writer.checks.append(Check(line, field, of_row, name, length))
     return name
 
 
-def _index(writer: Writer, node: ir.Expr) -> str:
-    code = emit(writer, node)
-    return code.text if _is_affine(node) else settled(writer, node.type, code)
+def index_text(writer: Writer, node: ir.Expr) -> str:
+    """Text of an index.  Sums and products of variables are held in variables, each part once."""
+    if not is_affine(node):
+        return exact(writer, node)
+    if isinstance(node, ir.Binary):
+        return writer.value(f"{index_text(writer, node.left)} {node.op} {index_text(writer, node.right)}")
+    return emit(writer, node).text
 
 
-def _is_affine(node: ir.Expr) -> bool:
+def is_affine(node: ir.Expr) -> bool:
+    """Whether a value is a sum of products of variables, lengths and numbers."""
     for part in walk(node):
-        known = isinstance(part, (ir.Const, ir.Name, ir.Length))
+        known = isinstance(part, (ir.Const, ir.Name)) or (isinstance(part, ir.Length) and part.row is None)
         if not known and not (isinstance(part, ir.Binary) and part.op in {"+", "-", "*"}):
             return False
     return True
@@ -122,15 +123,15 @@ def place(writer: Writer, field: str, index: tuple[ir.Expr, ...], line: int) -> 
     if spec.depth == 0:
         return f"{field}_at", "0"
     if spec.depth == 1:
-        return f"{field}_at", _check(writer, number, _index(writer, index[0]), f"{field}_len", line)
+        return f"{field}_at", _check(writer, number, index_text(writer, index[0]), f"{field}_len", line)
     row = find_row(writer, field, index[0], line)
-    return row.address, _check(writer, number, _index(writer, index[1]), row.length, line)
+    return row.address, _check(writer, number, index_text(writer, index[1]), row.length, line)
 
 
 def find_row(writer: Writer, field: str, index: ir.Expr, line: int) -> RowNames:
     """Variables of a row: looked up before the loop, or here."""
     number, _ = writer.spec(field)
-    text = _index(writer, index)
+    text = index_text(writer, index)
     ready = writer.rows.get((field, text))
     name = _check(writer, number, text, f"{field}_len", line, of_row=True)
     if ready is not None:
@@ -182,7 +183,7 @@ def _length(writer: Writer, node: ir.Length) -> str:
         return f"{node.field}_len"
     if writer.checked:
         return find_row(writer, node.field, node.row, node.line).length
-    text = _index(writer, node.row)
+    text = index_text(writer, node.row)
     ready = writer.rows.get((node.field, text))
     return (
         ready.length
@@ -227,7 +228,7 @@ def _divide(writer: Writer, node: ir.Binary) -> Code:
     if writer.checked and not literal:
         left, right = writer.temporary(left), writer.temporary(right)
         with writer.inside(f"if {right} == 0:"):
-            fail(writer, DIVISION, -1, "0", "0", node.line)
+            fail(writer, DIVISION, node.line)
     positive = isinstance(node.right, ir.Const) and node.right.value > 0
     return Code(f"({left} {node.op} {right})", node.op == "%" or positive)
 
@@ -247,7 +248,9 @@ def _float_binary(writer: Writer, node: ir.Binary) -> Code:
     a, b = exact(writer, node.left), exact(writer, node.right)
     if node.op in _FLOAT_WORDS:
         return Code(writer.call(_FLOAT_WORDS[node.op], a, b), keeps or node.op in {"min", "max"})
-    return Code(f"({a} {node.op} {b})", keeps)
+    if node.type == half:
+        return Code(writer.call(_HALF_WORDS[node.op], a, b))
+    return Code(f"({a} {node.op} {b})")
 
 
 def _may_fail(node: ir.Expr) -> bool:
@@ -322,6 +325,3 @@ def _math(writer: Writer, node: ir.MathCall) -> Code:
         return Code(writer.call("abs_i", *arguments), exact=False)
     word = _MATH_WORDS.get(node.function, node.function)
     return Code(writer.call(word, *arguments), node.type != half or word in _KEEPS_HALF)
-
-
-__all__ = ["emit", "exact", "fail", "find_row", "first_load", "member", "place", "store", "value_type"]

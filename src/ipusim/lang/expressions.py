@@ -15,7 +15,7 @@ from ipusim.lang import ir, places
 from ipusim.lang.context import Context
 from ipusim.lang.functions import ABS, LEAST, MOST, POWER, Math, cast_type, clamp, is_one_of, math_function
 from ipusim.lang.infer import Operand, Weak, common, settle
-from ipusim.lang.operators import BINARY, COMPARE, binary, compare, convert, own, unary
+from ipusim.lang.operators import BINARY, COMPARE, binary, compare, convert, unary
 
 _MISSING: Any = object()
 
@@ -353,5 +353,3 @@ _HANDLERS: dict[type[ast.AST], Callable[..., Operand]] = {
     ast.IfExp: _choose,
     ast.Call: _call,
 }
-
-__all__ = ["apply", "condition", "evaluate", "known", "own"]

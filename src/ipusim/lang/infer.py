@@ -129,7 +129,7 @@ class Variable:
         if self.declared is not None:
             return self.declared
         if self.strong is None:
-            return float32 if "float" in self.literals else int32
+            return partials if "float" in self.literals else int32
         if self.strong.is_float:
             return join(self.strong, partials) if self.starts_bare else self.strong
         if "float" in self.literals:

@@ -1,4 +1,4 @@
-"""A codelet as a typed tree: what the front end makes of Python source, and what code generation and slot counting read.
+"""A codelet as a typed tree: what the front end makes of Python source, what code generation and slot counting read.
 
 Values are scalars of five types: float32, half, int32, uint32, bool.  Narrower integers exist in memory only: a load
 widens them to int32, a store narrows.  Every conversion is a `Cast`, so operands of an operator have equal types.

@@ -26,7 +26,7 @@ import numba
 import numpy as np
 
 from ipusim import address, jit
-from ipusim.lang import machine_llvm, machine_python
+from ipusim.lang import machine_llvm, machine_python, status
 
 WORDS = (machine_python if jit.DISABLED else machine_llvm).__name__
 
@@ -39,7 +39,7 @@ _KEPT: dict[str, tuple[int, Any]] = {}
 def _surroundings() -> bytes:
     """What compiled code depends on besides its text."""
     made = sha256()
-    for file in (__file__, *(m.__file__ for m in (address, jit, machine_llvm, machine_python))):
+    for file in (__file__, *(m.__file__ for m in (address, jit, machine_llvm, machine_python, status))):
         made.update(Path(file or "").read_bytes())
     try:
         made.update(version("ipusim").encode())
@@ -96,7 +96,7 @@ def _in_memory(text: str, name: str) -> ModuleType:
 
 def _compiled(function: Callable[..., Any], *, cache: bool) -> Any:
     signature = "void(int64, int64, int64)"
-    options: dict[str, Any] = {"nopython": True, "error_model": "numpy"}
+    options: dict[str, Any] = {"nopython": True, "error_model": "numpy", "no_rewrites": True}
     try:
         return numba.cfunc(signature, cache=cache, **options)(function)
     except Exception:  # no place for machine code, or what lies there is damaged

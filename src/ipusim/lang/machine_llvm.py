@@ -17,6 +17,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ipusim.jit import HARD_HALF, float_to_half, half_to_float, jit
+from ipusim.lang.status import INDEX
 
 f32 = np.float32
 
@@ -47,10 +48,10 @@ def _word(result: Any, *arguments: Any) -> Callable[[Build], Any]:
         def four(typingctx: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
             return result(*arguments), codegen
 
-        def nine(typingctx: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any, i: Any) -> Any:
+        def five(typingctx: Any, a: Any, b: Any, c: Any, d: Any, e: Any) -> Any:
             return result(*arguments), codegen
 
-        typed = {1: one, 2: two, 3: three, 4: four, 9: nine}[len(arguments)]
+        typed = {1: one, 2: two, 3: three, 4: four, 5: five}[len(arguments)]
         typed.__name__ = build.__name__
         return intrinsic(typed)
 
@@ -152,13 +153,55 @@ def get_row(builder: Any, table: Any, first: Any, row: Any, count: Any) -> Any:
     return builder.load(found)
 
 
-@_word(types.void, *[_I] * 9)
-def fail(builder: Any, status: Any, *words: Any) -> None:
-    """Notes the first thing that went wrong."""
+def _note(builder: Any, status: Any, words: list[Any]) -> None:
     free = builder.icmp_signed("==", builder.load(_pointer(builder, _I64, status, _I64(0))), _I64(0))
     with builder.if_then(free, likely=False):
         for i, word in enumerate(words):
             builder.store(word, _pointer(builder, _I64, status, _I64(i)))
+
+
+@_word(types.void, *[_I] * 5)
+def fail(builder: Any, status: Any, code: Any, vertex: Any, line: Any, worker: Any) -> None:
+    """Notes what went wrong, if it is the first."""
+    _note(builder, status, [code, vertex, _I64(-1), _I64(0), _I64(0), line, worker, _I64(0)])
+
+
+def _pairs(builder: Any, indices: Any, lengths: Any) -> list[tuple[Any, Any]]:
+    return [(builder.extract_value(indices, i), builder.extract_value(lengths, i)) for i in range(len(indices.type))]
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def beyond(typingctx: Any, indices: Any, lengths: Any) -> Any:
+    """Whether any of the indices is outside."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        found = _I1(0)
+        for index, length in _pairs(builder, *args):
+            found = builder.or_(found, _beyond(builder, index, length))
+        return found
+
+    whole = types.UniTuple(types.int64, len(indices))
+    return types.boolean(whole, whole), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def blame(typingctx: Any, status: Any, vertex: Any, worker: Any, site: Any, indices: Any, lengths: Any) -> Any:
+    """Notes the first index that is outside; `site` is the line, then field and whether it is a row, of each."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        where = [builder.extract_value(args[3], i) for i in range(len(args[3].type))]
+        pairs = _pairs(builder, *args[4:])
+        told = [where[-2], *pairs[-1], where[-1]]
+        for i in reversed(range(len(pairs) - 1)):
+            here = [where[1 + 2 * i], *pairs[i], where[2 + 2 * i]]
+            out = _beyond(builder, *pairs[i])
+            told = [builder.select(out, a, b) for a, b in zip(here, told, strict=True)]
+        field, index, length, of_row = told
+        _note(builder, args[0], [_I64(INDEX), args[1], field, index, length, where[0], args[2], of_row])
+        return context.get_dummy_value()
+
+    whole, line = types.UniTuple(types.int64, len(indices)), types.UniTuple(types.int64, len(site))
+    return types.void(types.int64, types.int64, types.int64, line, whole, whole), codegen
 
 
 @_word(_I, _I)
@@ -206,6 +249,38 @@ def i32_of_float(builder: Any, value: Any) -> Any:
 def u32_of_float(builder: Any, value: Any) -> Any:
     """Towards zero; beyond the range its end, 0 for NaN."""
     return builder.zext(_call(builder, "llvm.fptoui.sat.i32.f32", _I32, value), _I64)
+
+
+def _rounded(operation: str) -> Any:
+    def compute(builder: Any, a: Any, b: Any) -> Any:
+        return builder.fpext(builder.fptrunc(getattr(builder, operation)(a, b), _F16), _F32)
+
+    return _word(_F, _F, _F)(compute)
+
+
+if HARD_HALF:
+    add_half, sub_half, mul_half, div_half = (_rounded(f"f{name}") for name in ("add", "sub", "mul", "div"))
+else:
+
+    @jit
+    def add_half(a: Any, b: Any) -> Any:
+        """Sum of halves."""
+        return to_half(a + b)
+
+    @jit
+    def sub_half(a: Any, b: Any) -> Any:
+        """Difference of halves."""
+        return to_half(a - b)
+
+    @jit
+    def mul_half(a: Any, b: Any) -> Any:
+        """Product of halves."""
+        return to_half(a * b)
+
+    @jit
+    def div_half(a: Any, b: Any) -> Any:
+        """Quotient of halves."""
+        return to_half(a / b)
 
 
 @_word(_I, _I, _I)

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from ipusim.lang.status import INDEX
+
 f32 = np.float32
 
 _LOW, _HIGH, _ALL = -(1 << 31), (1 << 31) - 1, (1 << 32) - 1
@@ -77,13 +79,29 @@ def outside(index: int, count: int) -> bool:
     return not 0 <= index < count
 
 
-def fail(
-    status: int, code: int, vertex: int, field: int, index: int, count: int, line: int, worker: int, of_row: int
-) -> None:
-    """Notes the first thing that went wrong."""
+def beyond(indices: tuple[int, ...], lengths: tuple[int, ...]) -> bool:
+    """Whether any of the indices is outside."""
+    return any(map(outside, indices, lengths))
+
+
+def _note(status: int, words: tuple[int, ...]) -> None:
     if get_i64(status, 0) == 0:
-        for i, word in enumerate((code, vertex, field, index, count, line, worker, of_row)):
+        for i, word in enumerate(words):
             set_i64(status, i, word)
+
+
+def fail(status: int, code: int, vertex: int, line: int, worker: int) -> None:
+    """Notes what went wrong, if it is the first."""
+    _note(status, (code, vertex, -1, 0, 0, line, worker, 0))
+
+
+def blame(
+    status: int, vertex: int, worker: int, site: tuple[int, ...], indices: tuple[int, ...], lengths: tuple[int, ...]
+) -> None:
+    """Notes the first index that is outside; `site` is the line, then field and whether it is a row, of each."""
+    for i, (index, length) in enumerate(zip(indices, lengths, strict=True)):
+        if outside(index, length):
+            _note(status, (INDEX, vertex, site[1 + 2 * i], index, length, site[0], worker, site[2 + 2 * i]))
 
 
 def wrap_i32(value: int) -> int:
@@ -131,6 +149,26 @@ def u32_of_float(value: Any) -> int:
 def to_half(value: Any) -> Any:
     """The nearest half, ties to even."""
     return np.float16(value).astype(np.float32)
+
+
+def add_half(a: Any, b: Any) -> Any:
+    """Sum of halves."""
+    return to_half(a + b)
+
+
+def sub_half(a: Any, b: Any) -> Any:
+    """Difference of halves."""
+    return to_half(a - b)
+
+
+def mul_half(a: Any, b: Any) -> Any:
+    """Product of halves."""
+    return to_half(a * b)
+
+
+def div_half(a: Any, b: Any) -> Any:
+    """Quotient of halves."""
+    return to_half(a / b)
 
 
 def shift_left(value: int, by: int) -> int:

@@ -3,9 +3,9 @@
 Inside a `for` loop a subscript that is linear in the loop's variable is a stream: the post-increment forms of loads and
 stores advance it at no cost, and its row (the part that does not move) is set up in the pre-header, one slot per row
 because strength reduction turns rows into adds along the outer loop.  Other subscripts cost their arithmetic, and an
-add if there is a constant offset: an address has a register offset or an immediate, not both.  A row of a vector of vectors is one load of its pointer.
-Loads of memory that no store of the loop changes leave the loop.  A store forwards its value to a later load of the
-same element, and spares what is known of elements at another constant offset.
+add if there is a constant offset: an address has a register offset or an immediate, not both.  A row of a vector of
+vectors is one load of its pointer.  Loads of memory that no store of the loop changes leave the loop.  A store forwards
+its value to a later load of the same element, and spares what is known of elements at another constant offset.
 """
 
 from __future__ import annotations

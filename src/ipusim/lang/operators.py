@@ -70,11 +70,6 @@ def convert(context: Context, node: ast.AST, operand: Operand, dtype: DType) -> 
     return settle(operand, dtype)
 
 
-def own(context: Context, node: ast.AST, operand: Operand) -> ir.Expr:
-    """The operand as a value of its own type; a literal gets its natural one."""
-    return operand if isinstance(operand, ir.Expr) else convert(context, node, operand, settle(operand).type)
-
-
 def fold(context: Context, node: ast.AST, op: str, left: Weak, right: Weak) -> Any:
     """An operator on two literals, in Python's arithmetic."""
     if op == "**" and abs(right.value) > _LONGEST_LITERAL_POWER:

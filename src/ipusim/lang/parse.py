@@ -121,7 +121,8 @@ def _annotation(source: Source, argument: ast.arg) -> Any:
     for names in reversed(source.names):
         scope.update(names)
     try:
-        return eval(value, scope)
+        value = eval(value, scope)
+        return eval(value, scope) if isinstance(value, str) else value  # quoted, in a module of deferred annotations
     except BadInput as error:
         raise source.wrong(argument, str(error)) from None
     except Exception as error:

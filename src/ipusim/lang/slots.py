@@ -11,6 +11,7 @@ them) and the data dependence of library routines, which are booked at a typical
 from __future__ import annotations
 
 import csv
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -27,6 +28,8 @@ POPC_FACTOR: Final = (11, 10)  # [measured / serial of BabelStream, UCL-RITS pi 
 UNROLL_TRIPS: Final = 8  # [LLVM full unrolling at -O3, rounded] literal trip counts that vanish
 UNROLL_BODIES: Final = 32  # [LLVM unroll threshold 300 instructions / about 10 per body] copies of nested bodies
 VECTOR_BYTES: Final = 8  # [graphcore/ipu_assembly_support] widest load and float operand of a worker
+IMMEDIATE: Final = 1 << 15  # [Colossus LLVM ColossusTargetTransformInfo.cpp] integers below this need no register
+SHORT_CONSTANT: Final = 1 << 20  # [Colossus LLVM ColossusTargetTransformInfo.cpp] what one instruction can load
 BUNDLE_BYTES: Final = 8  # [graphcore/ipu_assembly_support] code bytes of a {MAIN, AUX} bundle
 
 _ALIAS = {"exp2": "exp", "log2": "log", "cos": "sin"}
@@ -117,3 +120,17 @@ def lanes_of(dtype: DType, width: int) -> tuple[int, int]:
     """(instructions, lanes of each) for one operation on `width` elements side by side."""
     lanes = min(width, VECTOR_BYTES // dtype.bytes) if dtype.is_float else 1
     return -(-width // lanes), lanes
+
+
+def constant_slots(number: int | float | bool, dtype: DType) -> int:
+    """Instructions that load a literal: none for zero and short integers, two if its bits need two halves."""
+    if not dtype.is_float:
+        size = abs(int(number))
+        return 0 if size < IMMEDIATE else 1 if size < SHORT_CONSTANT else 2
+    if number == 0 or dtype.bytes == 2:
+        return int(number != 0)
+    try:
+        bits = int.from_bytes(struct.pack(">f", number), "big")
+    except OverflowError:
+        return 1  # infinity
+    return 1 if bits < SHORT_CONSTANT or bits % SHORT_CONSTANT == 0 else 2

@@ -9,6 +9,7 @@ import inspect
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, final
 
 from ipusim.errors import BadInput
@@ -77,11 +78,10 @@ def read(function: Any, kind: str, around: Mapping[str, Any] | None = None) -> S
     """
     if not inspect.isfunction(function):
         raise BadInput(f"{kind} {function!r}: a plain Python function is needed, not {type(function).__name__}")
-    name = function.__name__
+    name, file = function.__name__, Path(function.__code__.co_filename).name
     if name == "<lambda>":
         raise BadInput(
-            f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}: {kind}: a lambda has no "
-            "statements; define it with def"
+            f"{file}:{function.__code__.co_firstlineno}: {kind}: a lambda has no statements; define it with def"
         )
     try:
         lines, first = inspect.getsourcelines(function)
@@ -93,7 +93,7 @@ def read(function: Any, kind: str, around: Mapping[str, Any] | None = None) -> S
     tree = ast.parse(text).body[0]
     if not isinstance(tree, ast.FunctionDef):
         what = "async functions" if isinstance(tree, ast.AsyncFunctionDef) else "anything but a def statement"
-        raise BadInput(f"{function.__code__.co_filename}:{first}: {kind} {name}: {what} cannot run on a tile")
+        raise BadInput(f"{file}:{first}: {kind} {name}: {what} cannot run on a tile")
     ast.increment_lineno(tree, max(first, 1) - 1)
     names = (_closure(function), function.__globals__, *([around] if around else []))
-    return Source(f"{kind} {name}", function, tree, text, function.__code__.co_filename, max(first, 1), names)
+    return Source(f"{kind} {name}", function, tree, text, file, max(first, 1), names)

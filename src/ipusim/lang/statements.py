@@ -6,7 +6,7 @@ import ast
 from collections.abc import Callable
 from typing import Any
 
-from ipusim.dtype import DType, bool_, int32
+from ipusim.dtype import DType, bool_, int32, uint32
 from ipusim.errors import BadInput
 from ipusim.lang import ir, places
 from ipusim.lang.context import Context, Loop, Row
@@ -254,9 +254,9 @@ def _for(context: Context, node: ast.For) -> bool:
     start, stop, step = _range(context, node)
     local = _own_name(context, node.target)
     variable = context.variable(local)
-    if node.target.id in context.frame.rows or (variable.strong is not None and variable.strong.is_float):
+    if node.target.id in context.frame.rows or variable.type(context.partials).is_float:
         raise context.wrong(node, f"{node.target.id!r} holds something else elsewhere; count with another name")
-    variable.declared = int32
+    variable.declared = start.type
     context.counters.add(local)
     before = set(context.assigned)
     context.assigned.add(local)
@@ -287,8 +287,12 @@ def _range(context: Context, node: ast.For) -> tuple[ir.Expr, ir.Expr, int]:
         found = settle(bound).type
         if found.is_float or found == bool_:
             raise context.wrong(text, f"a bound of range is an integer, and this is {found}; convert it with int(...)")
-    exact = [convert(context, text, b, int32) for b, text in zip(bounds, call.args, strict=False)]
-    return (exact[0], exact[1], step) if len(exact) == 2 else (settle(Weak(exact[0].line, 0)), exact[0], step)
+    unsigned = step > 0 and any(settle(b).type == uint32 for b in bounds)
+    if len(bounds) == 1:
+        bounds.insert(0, Weak(node.iter.lineno, 0))
+    texts = [call.args[0], *call.args[:2]][-2:]
+    start, stop = (convert(context, t, b, uint32 if unsigned else int32) for b, t in zip(bounds, texts, strict=True))
+    return start, stop, step
 
 
 def _while(context: Context, node: ast.While) -> bool:

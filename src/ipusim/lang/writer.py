@@ -35,12 +35,25 @@ class RowNames:
 
 
 @final
+@dataclass(frozen=True, slots=True)
+class Check:
+    """An index (a variable or a number) that has to be below a length."""
+
+    line: int
+    field: int
+    of_row: bool
+    index: str
+    length: str
+
+
+@final
 @dataclass(slots=True, eq=False)
 class Writer:
     """Generated code under construction.
 
     `rows` are rows that are looked up already, by field and text of the index; `proven` are indices that were checked,
-    by text and length.  Both hold until a variable in them changes, or the block ends.  `words` are the words in use.
+    by text and length; `values` are texts that a temporary holds.  All hold until a variable in them changes, or the
+    block ends.  `checks` are checks that the next line needs.  `words` are the words in use.
     """
 
     function: ir.Function
@@ -48,14 +61,34 @@ class Writer:
     lines: list[str] = field(default_factory=list)
     indent: int = 1
     rows: dict[tuple[str, str], RowNames] = field(default_factory=dict)
-    proven: dict[tuple[str, str], str] = field(default_factory=dict)
+    proven: set[tuple[str, str]] = field(default_factory=set)
+    values: dict[str, str] = field(default_factory=dict)
+    checks: list[Check] = field(default_factory=list)
     constants: dict[str, str] = field(default_factory=dict)
     words: set[str] = field(default_factory=set)
     temporaries: int = 0
 
     def add(self, line: str) -> None:
-        """Adds a line."""
+        """Adds a line, after the checks that it needs."""
+        self.check()
         self.lines.append("    " * self.indent + line)
+
+    def check(self) -> None:
+        """Writes the checks noted so far, as one."""
+        if not self.checks:
+            return
+        checks, self.checks = self.checks, []
+        site = ", ".join(f"{c.field}, {int(c.of_row)}" for c in checks)
+        index, length = (f"({', '.join(texts)},)" for texts in ([c.index for c in checks], [c.length for c in checks]))
+        with self.inside(f"if {self.call('beyond', index, length)}:"):
+            named = self.constant(f"({checks[0].line}, {site})")
+            self.add(self.call("blame", "status", "v", self.worker, named, index, length))
+            self.add("return")
+
+    @property
+    def worker(self) -> str:
+        """Text of the number of the worker."""
+        return local(self.function.worker) if self.function.worker else "0"
 
     @contextmanager
     def inside(self, head: str) -> Iterator[None]:
@@ -71,26 +104,33 @@ class Writer:
     @contextmanager
     def aside(self) -> Iterator[list[str]]:
         """Collects lines instead of adding them."""
+        self.check()
         outer, self.lines = self.lines, []
         collected = self.lines
         with self.scope(set()):
             yield collected
+            self.check()
         self.lines = outer
 
     @contextmanager
     def scope(self, changed: set[str]) -> Iterator[None]:
         """A block that may not run, or run again; `changed` are the variables that it assigns."""
         self.forget(changed)
-        rows, proven = dict(self.rows), dict(self.proven)
+        rows, proven, values = dict(self.rows), set(self.proven), dict(self.values)
         yield
-        self.rows, self.proven = rows, proven
+        self.rows, self.proven, self.values = rows, proven, values
 
     def forget(self, changed: set[str]) -> None:
         """Drops what was known of variables that change."""
-        if changed:
-            names = {local(name) for name in changed}
-            self.rows = {k: v for k, v in self.rows.items() if names.isdisjoint(_NAME.findall(k[1]))}
-            self.proven = {k: v for k, v in self.proven.items() if names.isdisjoint(_NAME.findall(k[0]))}
+        names = {local(name) for name in changed}
+        for text, held in list(
+            self.values.items()
+        ):  # in the order they were made, so that what is built on them follows
+            if not names.isdisjoint(_NAME.findall(text)):
+                names.add(held)
+                del self.values[text]
+        self.rows = {k: v for k, v in self.rows.items() if names.isdisjoint(_NAME.findall(k[1]))}
+        self.proven = {k for k in self.proven if names.isdisjoint(_NAME.findall(k[0]))}
 
     def word(self, name: str) -> str:
         """A word of the machine, noted as used."""
@@ -108,13 +148,25 @@ class Writer:
         self.add(f"{name} = {text}")
         return name
 
+    def value(self, text: str) -> str:
+        """A variable that holds a value without memory in it, made once."""
+        if text not in self.values:
+            name = self.values[text] = f"t{self.temporaries}"
+            self.temporaries += 1
+            self.lines.append("    " * self.indent + f"{name} = {text}")
+        return self.values[text]
+
+    def constant(self, text: str) -> str:
+        """A name of the module for a constant."""
+        return self.constants.setdefault(text, f"C{len(self.constants)}")
+
     def float_constant(self, value: float, dtype: DType) -> str:
         """A name of the module for a float32, rounded to half first where it is one."""
         with np.errstate(over="ignore"):
             exact = float(np.float16(value)) if dtype == half else float(np.float32(value))
         text = f'f32("{exact!r}")' if exact - exact != 0 else f"f32({exact!r})"
         self.word("f32")
-        return self.constants.setdefault(text, f"C{len(self.constants)}")
+        return self.constant(text)
 
     def spec(self, name: str) -> tuple[int, ir.FieldSpec]:
         """A field with its number."""

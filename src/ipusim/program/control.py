@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, final
 
+import numpy as np
+
 from ipusim.errors import BadInput
 from ipusim.program.graph import ComputeSet
 from ipusim.program.graph import Execute as Execute
@@ -25,6 +27,11 @@ def as_program(part: Any) -> Program:
     if isinstance(part, list | tuple):
         return Sequence(*part)
     raise BadInput(f"a program is one of {', '.join(p.__name__ for p in PROGRAMS)} or a list of them, not {part!r}")
+
+
+def _tensor(owner: str, tensor: Any) -> None:
+    if not isinstance(tensor, Tensor):
+        raise BadInput(f"{owner}: needs a tensor, not {tensor!r}")
 
 
 def _scalar(owner: str, tensor: Any) -> Tensor:
@@ -63,6 +70,10 @@ class Copy:
     target: Tensor
     name: str = "Copy"
     line: str = field(default_factory=users_line)
+
+    def __post_init__(self) -> None:
+        _tensor("Copy", self.source)
+        _tensor("Copy", self.target)
 
 
 @final
@@ -135,6 +146,10 @@ class Switch:
 
     def __post_init__(self) -> None:
         _scalar("Switch", self.selector)
+        if not isinstance(self.cases, Mapping) or any(
+            isinstance(k, bool) or not isinstance(k, int | np.integer) for k in self.cases
+        ):
+            raise BadInput(f"Switch: the cases are a dict from whole numbers to programs, not {self.cases!r}")
         object.__setattr__(self, "cases", {int(k): as_program(v) for k, v in self.cases.items()})
         object.__setattr__(self, "default", as_program(self.default))
 
@@ -210,6 +225,9 @@ class WriteUndef:
 
     tensor: Tensor
 
+    def __post_init__(self) -> None:
+        _tensor("WriteUndef", self.tensor)
+
 
 @final
 @dataclass(frozen=True, eq=False, slots=True)
@@ -226,6 +244,9 @@ class PrintTensor:
 
     tensor: Tensor
     title: str = ""
+
+    def __post_init__(self) -> None:
+        _tensor("PrintTensor", self.tensor)
 
 
 @final
@@ -311,7 +332,11 @@ def inside(program: Program) -> Iterator[Program]:
 
 
 def walk(program: Program) -> Iterator[Program]:
-    """A program and everything inside it, in order; a called function once per call."""
-    yield program
-    for part in inside(program):
-        yield from walk(part)
+    """A program and everything inside it, in order, each object once."""
+    waiting, seen = [program], set()
+    while waiting:
+        part = waiting.pop()
+        if id(part) not in seen:
+            seen.add(id(part))
+            yield part
+            waiting += reversed(list(inside(part)))

@@ -8,6 +8,7 @@ variable; runs that touch are one run.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -18,7 +19,6 @@ import numpy as np
 from ipusim.jit import jit
 from ipusim.program.mapping import I32, I64
 from ipusim.program.tensor import Tensor, Variable
-import itertools
 
 Box = tuple[Variable, int, tuple[int, ...], tuple[int, ...]]
 

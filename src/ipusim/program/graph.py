@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ipusim.dtype import DType, as_dtype
+from ipusim.dtype import DType, as_dtype, converted
 from ipusim.errors import BadInput, UnknownName
 from ipusim.hw.spec import SystemSpec
 from ipusim.lang.decorator import TileCodelet
@@ -153,6 +153,10 @@ class Execute:
 
     compute_set: ComputeSet
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.compute_set, ComputeSet):
+            raise BadInput(f"Execute: needs a compute set of Graph.add_compute_set, not {self.compute_set!r}")
+
 
 @final
 class Graph:
@@ -168,6 +172,8 @@ class Graph:
     """
 
     def __init__(self, target: SystemSpec | int, name: str = "program") -> None:
+        if isinstance(target, bool) or not isinstance(target, SystemSpec | int):
+            raise BadInput(f"Graph: the device comes from ipusim.target(...), not {target!r}")
         self.system = target if isinstance(target, SystemSpec) else None
         self.tiles = target if isinstance(target, int) else target.num_tiles
         self.name = name
@@ -254,11 +260,16 @@ class Graph:
         return made
 
     def set_initial_value(self, tensor: Tensor, values: ArrayLike) -> None:
-        """Values that a tensor's elements have when the program is loaded.  Raises BadInput if the shape differs."""
+        """Values that a tensor's elements have when the program is loaded.
+
+        Raises BadInput if the shape differs, or for values that the element type cannot hold.
+        """
+        self._check_own("set_initial_value", tensor)
         array = np.asarray(values)
         if array.shape not in ((), tensor.shape):
             raise BadInput(f"{tensor.label}: initial values of shape {array.shape} for a tensor of {tensor.shape}")
-        self.initial.append((tensor, np.array(np.broadcast_to(array, tensor.shape), tensor.dtype.numpy)))
+        made = converted(f"initial values of {tensor.label!r}", array, tensor.dtype)
+        self.initial.append((tensor, np.array(np.broadcast_to(made, tensor.shape))))
 
     def set_tile_mapping(self, tensor: Tensor, tile: int | Sequence[Sequence[tuple[int, int]]]) -> None:
         """Puts the elements of a view on a tile; an element placed twice is where it was placed last.
@@ -266,13 +277,27 @@ class Graph:
         `tile` may also be a mapping as `get_tile_mapping` returns it: for each tile, intervals of the flattened view.
         """
         line = users_line()
+        self._check_own("set_tile_mapping", tensor)
         if isinstance(tile, int | np.integer):
             paint(tensor, int(tile), line)
             return
         flat = tensor.flatten()
-        for number, intervals in enumerate(tile):
-            for begin, end in intervals:
-                paint(flat[begin:end], number, line)
+        try:
+            pieces = [(number, begin, end) for number, intervals in enumerate(tile) for begin, end in intervals]
+        except (TypeError, ValueError):
+            raise BadInput(
+                f"{tensor.label}: a mapping is a tile or, for each tile, intervals (begin, end), not {tile!r}"
+            ) from None
+        for number, begin, end in pieces:
+            paint(flat[begin:end], number, line)
+
+    def _check_own(self, what: str, tensor: Any) -> None:
+        """Raises BadInput for what is no tensor of this graph."""
+        if not isinstance(tensor, Tensor):
+            raise BadInput(f"{what}: needs a tensor, not {tensor!r}")
+        for variable in tensor.variables():
+            if not (0 <= variable.number < len(self.variables) and self.variables[variable.number] is variable):
+                raise BadInput(f"{what}: {variable.name!r} belongs to another graph")
 
     def get_tile_mapping(self, tensor: Tensor) -> list[list[tuple[int, int]]]:
         """For each tile, the intervals (begin, end) of the flattened view that it holds."""
@@ -294,6 +319,9 @@ class Graph:
             min_bytes_per_tile: small tensors use fewer tiles.
             first_tile: where the first piece goes; the tiles after the last one follow from tile 0.
         """
+        self._check_own("map_linearly", tensor)
+        if not 0 <= first_tile < self.tiles:
+            raise BadInput(f"{tensor.label}: first_tile {first_tile}; the device has tiles 0 to {self.tiles - 1}")
         width = grain if grain is not None else max(1, GRAIN_BYTES // tensor.dtype.bytes)
         if width < 1 or min_bytes_per_tile < 0:
             raise BadInput(
@@ -324,6 +352,10 @@ class Graph:
         no tensor.
         """
         line = users_line()
+        if not isinstance(compute_set, ComputeSet):
+            raise BadInput(f"{line}: add_vertex needs a compute set of Graph.add_compute_set, not {compute_set!r}")
+        if isinstance(tile, bool) or not isinstance(tile, int | np.integer):
+            raise BadInput(f"{line}: add_vertex: a tile is a whole number, not {tile!r}")
         if not isinstance(codelet, TileCodelet):
             raise BadInput(f"{line}: add_vertex needs a function made by @ipusim.codelet, not {codelet!r}")
         built = compute_set.added.get(codelet)
@@ -363,6 +395,8 @@ class Graph:
 
         if name in self.streams:
             raise BadInput(f"stream {name!r}: the name is taken")
+        if isinstance(elements, bool) or not isinstance(elements, int | np.integer) or elements < 1:
+            raise BadInput(f"stream {name!r}: a packet has a whole number of elements, at least 1, not {elements!r}")
         made = self.streams[name] = Stream(name, as_dtype(dtype), int(elements), to_device)
         return made
 

@@ -143,6 +143,7 @@ class Tensor:
 
     def slice(self, axis: int, start: int, stop: int) -> Tensor:
         """Elements start..stop of an axis.  Raises BadInput outside the axis."""
+        axis = self._axis(axis)
         if not 0 <= start <= stop <= self.shape[axis]:
             raise BadInput(f"{self.label}: slice {start}:{stop} of axis {axis}, which has {self.shape[axis]} elements")
         if (start, stop) == (0, self.shape[axis]):
@@ -151,13 +152,22 @@ class Tensor:
         return Tensor("slice", shape, self.dtype, (self,), (axis, start, stop))
 
     def stride(self, axis: int, start: int, count: int, step: int) -> Tensor:
-        """`count` elements of an axis from `start` by `step` (negative steps reverse)."""
+        """`count` elements of an axis from `start` by `step` (negative steps reverse).  Raises BadInput outside it."""
+        axis = self._axis(axis)
+        last = start + (count - 1) * step
+        if count < 0 or (count and not (0 <= start < self.shape[axis] and 0 <= last < self.shape[axis])):
+            raise BadInput(
+                f"{self.label}: {count} elements from {start} by {step} of axis {axis}, which has {self.shape[axis]}"
+            )
         shape = (*self.shape[:axis], count, *self.shape[axis + 1 :])
         return Tensor("stride", shape, self.dtype, (self,), (axis, start, count, step))
 
     def broadcast_to(self, shape: Sequence[int]) -> Tensor:
-        """Axes of size one repeated, leading axes added, as numpy does."""
+        """Axes of size one repeated, leading axes added, as numpy does.  Raises BadInput where numpy could not."""
         new = tuple(int(n) for n in shape)
+        own = new[len(new) - len(self.shape) :]
+        if len(new) < len(self.shape) or any(n not in (1, m) for n, m in zip(self.shape, own, strict=True)):
+            raise BadInput(f"{self.label}: cannot broadcast shape {self.shape} to {new}")
         return self if new == self.shape else Tensor("broadcast", new, self.dtype, (self,), new)
 
     def solid(self) -> Tensor:
@@ -414,6 +424,9 @@ def _pick(tensor: Tensor, axis: int, item: Any) -> Tensor:
 
 def _slice_axis(tensor: Tensor, axis: int, item: slice) -> Tensor:
     size = tensor.shape[axis]
+    for bound in (item.start, item.stop, item.step):
+        if bound is not None and (isinstance(bound, bool) or not isinstance(bound, int | np.integer)):
+            raise BadInput(f"{tensor.label}: a slice has whole numbers, not {bound!r}")
     step = 1 if item.step is None else int(item.step)
     if step == 0:
         raise BadInput(f"{tensor.label}: a slice of step 0")

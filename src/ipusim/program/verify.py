@@ -14,6 +14,7 @@ import numpy as np
 
 from ipusim.program import control
 from ipusim.program.conflicts import conflicts
+from ipusim.program.elements import runs
 from ipusim.program.graph import ComputeSet, Graph
 from ipusim.program.placing import intervals_of
 from ipusim.program.tensor import Tensor, Variable
@@ -26,7 +27,7 @@ Wired = dict[ComputeSet, list[WiredGroup]]
 def check(graph: Graph, programs: Iterable[control.Program]) -> tuple[list[str], Wired]:
     """(problems, the vertices of every compute set that runs, as columns where they could be made)."""
     listed = list(programs)
-    found = [*_variables(graph), *_programs(listed)]
+    found = [*_variables(graph), *_programs(listed, graph)]
     wired: Wired = {}
     for compute_set in used_sets(listed):
         mistakes = [m for built in compute_set.added.values() for m in _connections(compute_set, built, graph)]
@@ -130,22 +131,33 @@ def describe(tensor: Tensor) -> str:
 # -- programs ----------------------------------------------------------------------------------------------------------
 
 
-def _programs(programs: Iterable[control.Program]) -> Iterator[str]:
+def _programs(programs: Iterable[control.Program], graph: Graph) -> Iterator[str]:
     seen: set[int] = set()
     for whole in programs:
         for part in control.walk(whole):
             if id(part) in seen:
                 continue
             seen.add(id(part))
-            if isinstance(part, control.Copy):
+            strange = [v for t in _tensors(part) for v in t.variables() if not _is_of(v, graph)]
+            if strange:
+                yield f"{type(part).__name__}: {strange[0].name!r} belongs to another graph"
+            elif isinstance(part, control.Copy):
                 yield from _copy(part)
             elif isinstance(part, control.StreamCopy):
                 stream, tensor = part.stream, part.tensor
+                if part.target is tensor:
+                    yield from _twice(f"{part.line}: StreamCopy", tensor)
                 if (stream.elements, stream.dtype) != (tensor.elements, tensor.dtype):
                     yield (
                         f"{part.line}: StreamCopy: a packet of {stream.name!r} is {stream.elements} of {stream.dtype}, "
                         f"{describe(tensor)} is {tensor.elements} of {tensor.dtype}"
                     )
+
+
+def _tensors(part: control.Program) -> list[Tensor]:
+    """What a program moves, prints or decides by."""
+    ends = [getattr(part, name, None) for name in ("source", "target", "tensor", "predicate", "selector")]
+    return [t for t in ends if isinstance(t, Tensor)]
 
 
 def _copy(part: control.Copy) -> Iterator[str]:
@@ -158,3 +170,12 @@ def _copy(part: control.Copy) -> Iterator[str]:
     if source.dtype != target.dtype:
         ends = f"source {describe(source)} is {source.dtype}, target {describe(target)} {target.dtype}"
         yield f"{part.line}: Copy: {ends}"
+    yield from _twice(f"{part.line}: Copy", target)
+
+
+def _twice(where: str, target: Tensor) -> Iterator[str]:
+    written = runs([target])
+    order = np.lexsort((written.start, written.variable))
+    variable, start, length = written.variable[order], written.start[order], written.length[order]
+    if np.any((variable[1:] == variable[:-1]) & (start[1:] < start[:-1] + length[:-1])):
+        yield f"{where}: target {describe(target)} has an element twice; one value can be written to it"

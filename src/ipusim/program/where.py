@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import lru_cache
 from pathlib import Path
 from types import FrameType
 
@@ -15,8 +16,9 @@ def users_line() -> str:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and _ours(frame.f_code.co_filename):
         frame = frame.f_back
-    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}" if frame is not None else ""
+    return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}" if frame is not None else ""  # noqa: PTH119
 
 
+@lru_cache(maxsize=1024)
 def _ours(filename: str) -> bool:
     return filename.startswith((_OWN, "<string")) or "ipusim_kernels" in filename
