@@ -20,8 +20,8 @@ Where sources disagree, or say nothing about a chip, this is what was taken and 
   for the hardware barrier over all tiles (Hot Chips 33 in 2021, quoted, in a talk about the second generation), and 64
   booked as sync in the profile of one stencil step on a GC2 (github thorbenlouw/lbm-graphcore, primary). GC2 takes what
   was measured on it. Dense products measured on a Bow are met when each step carries 300 to 400 cycles before any byte
-  moves (barrier, lead-in and launch, not to be told apart): 150 + 110 + 65 = 325 lies there, so 150 stays for the second
-  generation. `chip.sync.on_chip_cycles=150` shows the other reading for GC2.
+  moves (barrier, lead-in and launch, not to be told apart): 150 + 110 + 65 = 325 lies there, so 150 stays for the
+  second generation. `chip.sync.on_chip_cycles=150` shows the other reading for GC2.
 - **Lead-in 110 and latency 65** (`exchange.lead_in_cycles`, `exchange.latency_cycles`) come from a C600, of the second
   generation. For GC2 they are assumed: its columns have 19 rows of supertiles, not 23, and scaling by rows would give a
   latency of 54. The latency is a mean of 19 to 165 cycles over pairs of tiles, so a phase between neighbours is charged
