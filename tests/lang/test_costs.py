@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import statistics
 from collections.abc import Callable
@@ -13,51 +12,19 @@ import numpy as np
 import pytest
 from lang import slot_codelets
 from lang.blur_codelet import make
+from lang.hand_counts import HAND, KERNELS, at, function_of, run, schedules
 from lang.slot_interpreter import Count
 from lang.tables import Group
 
 from ipusim.dtype import DType, float32, half, int32, uint8
 from ipusim.errors import BadInput, UnknownName
-from ipusim.lang import ir
-from ipusim.lang.costs import PROFILES, Costs, code_bytes, costs
+from ipusim.lang.costs import PROFILES, code_bytes, costs
 from ipusim.lang.decorator import codelet
 from ipusim.lang.explain import explain
 from ipusim.lang.fields import InOut, Input, Output, Vector
 from ipusim.lang.flow import statements
 from ipusim.lang.parse import parse
 from ipusim.lang.slots import slots_of
-
-DATA = Path(__file__).parents[1] / "data" / "codelet_slots.csv"
-HAND = list(csv.DictReader(DATA.read_text().splitlines()))
-KERNELS = (
-    "dot",
-    "saxpy",
-    "triad",
-    "pi",
-    "stencil",
-    "stencil_rows",
-    "mandelbrot",
-    "insertion_sort",
-    "softmax",
-    "search",
-)
-KINDS = {"for": ir.For, "while": ir.While, "if": ir.If}
-
-
-def function_of(name: str) -> ir.Function:
-    return parse(getattr(slot_codelets, name))
-
-
-def at(function: ir.Function, counted: Costs, where: str) -> int:
-    """Slots of `for 2`: each iteration of the second one in source order; `while 1 + then 1`: a sum of such."""
-    total = 0
-    for part in where.split(" + "):
-        word, number = part.split()
-        kind = KINDS.get(word, ir.If)
-        table = {"then": counted.then, "other": counted.other}.get(word, counted.each)
-        total += table.get(id([s for s in statements(function.body) if isinstance(s, kind)][int(number) - 1]), 0)
-    return total
-
 
 # -- hand counts
 
@@ -71,42 +38,10 @@ def test_hand_counts(row: dict[str, str]) -> None:
 def test_list_profile_is_near_independent_schedules() -> None:
     """Whole kernels against schedules made by hand before this code: dot 4, saxpy 5, softmax 2 + 7 + 4, search 10 a step,
     stencil 10 and its rows, insertion sort 7 a move and 9 a key, Mandelbrot 11.5 an iteration and 4 a point."""
-    keys = np.random.default_rng(3).permutation(100).astype(np.float32)
-    moves = sum(int((keys[:i] > keys[i]).sum()) for i in range(1, 100))
-    sort = run("insertion_sort", "list", {"a": keys.copy()}, {})
-    table = np.arange(1024, dtype=np.float32)
-    wanted = np.random.default_rng(4).uniform(0, 1024, 200).astype(np.float32)
-    search = run("search", "list", {"keys": table, "wanted": wanted, "out": np.zeros(200, np.int32)}, {})
-    ones = [np.ones(1000, np.float32) for _ in range(3)]
-    pairs = [
-        (run("dot", "list", {"x": ones[0], "y": ones[1], "out": ones[2][:1].copy()}, {}).slots, 4 * 1000),
-        (run("saxpy", "list", {"x": ones[0], "y": ones[1].copy()}, {"a": 2.0}).slots, 5 * 1000),
-        (run("softmax", "list", {"x": ones[0].copy()}, {}).slots, 13 * 1000),
-        (sort.slots, 7 * moves + 9 * 99),
-        (search.slots, 10 * search.loops[max(search.loops)]),
-        (stencil_slots("list"), 10 * 62 * 62 + 8 * 62),
-        (*mandelbrot_slots("list"),),
-    ]
-    errors = [abs(ours / hand - 1) for ours, hand in pairs]
+    errors = [abs(slots["list"] / hand - 1) for _, hand, slots in schedules()]
+    assert len(errors) == 7
     assert statistics.median(errors) < 0.1
     assert max(errors) < 0.15
-
-
-def run(name: str, profile: str, fields: dict[str, Any], members: dict[str, Any], vectorize: int = 1) -> Count:
-    function = function_of(name)
-    return Count(function, costs(function, profile=profile, vectorize=vectorize), fields, members)
-
-
-def stencil_slots(profile: str) -> int:
-    u = np.ones(64 * 64, np.float32)
-    return run("stencil", profile, {"u": u, "out": u.copy()}, {"width": 64, "height": 64, "a": 0.5, "b": 0.1}).slots
-
-
-def mandelbrot_slots(profile: str) -> tuple[int, float]:
-    re, im = (a.ravel().astype(np.float32) for a in np.meshgrid(np.linspace(-2, 0.5, 10), np.linspace(-1, 1, 8)))
-    out = np.zeros(80, np.int32)
-    count = run("mandelbrot", profile, {"cr": re, "ci": im, "out": out}, {"most": 50})
-    return count.slots, 11.5 * int(out.sum()) + 4 * 80
 
 
 # -- measurements

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import linecache
-from pathlib import Path
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
