@@ -35,6 +35,18 @@ if TYPE_CHECKING:
     from ipusim.lang.fields import InOut, Input, Output, Vector
     from ipusim.program.graph import Graph
     from ipusim.program.tensor import Tensor
+    from ipusim.tilewise import (
+        TileArray,
+        TileSession,
+        tile_barrier,
+        tile_constant_replicated,
+        tile_constant_sharded,
+        tile_cycle_count,
+        tile_gather,
+        tile_map,
+        tile_put_replicated,
+        tile_put_sharded,
+    )
     from ipusim.workload.builder import WorkloadBuilder
     from ipusim.workload.constants import Constant
     from ipusim.workload.graph import Workload
@@ -53,6 +65,21 @@ _HOME = {
     "Tensor": "program.tensor",
     "codelet": "lang.decorator",
     **dict.fromkeys(("InOut", "Input", "Output", "Vector"), "lang.fields"),
+    **dict.fromkeys(
+        (
+            "TileArray",
+            "TileSession",
+            "tile_barrier",
+            "tile_constant_replicated",
+            "tile_constant_sharded",
+            "tile_cycle_count",
+            "tile_gather",
+            "tile_map",
+            "tile_put_replicated",
+            "tile_put_sharded",
+        ),
+        "tilewise",
+    ),
     "ChipSpec": "hw.spec",
     "SystemSpec": "hw.spec",
     "Workload": "workload.graph",
@@ -96,6 +123,8 @@ __all__ = [
     "Superstep",
     "SystemSpec",
     "Tensor",
+    "TileArray",
+    "TileSession",
     "UnknownName",
     "Unsupported",
     "Vector",
@@ -106,9 +135,9 @@ __all__ = [
     "float16",
     "float32",
     "half",
+    "int8",
     "int16",
     "int32",
-    "int8",
     "load_report",
     "models",
     "program",
@@ -116,9 +145,17 @@ __all__ = [
     "system",
     "systems",
     "target",
+    "tile_barrier",
+    "tile_constant_replicated",
+    "tile_constant_sharded",
+    "tile_cycle_count",
+    "tile_gather",
+    "tile_map",
+    "tile_put_replicated",
+    "tile_put_sharded",
+    "uint8",
     "uint16",
     "uint32",
-    "uint8",
 ]
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ipusim.api import Report
+from ipusim.dtype import converted
 from ipusim.engine import account
 from ipusim.engine.flow import Site, sites_of
 from ipusim.engine.machine import Machine
@@ -97,6 +98,8 @@ class Engine:
 
     def __init__(self, graph: Graph, programs: Any, *, allow_out_of_memory: bool = False) -> None:
         begun = time.perf_counter()
+        if not isinstance(graph, Graph):
+            raise BadInput(f"Engine: needs a Graph, not {graph!r}")
         self.graph, self.allow_out_of_memory = graph, allow_out_of_memory
         listed = programs if isinstance(programs, list | tuple) else [programs]
         self.programs: list[Program] = [as_program(p) for p in listed]
@@ -121,7 +124,7 @@ class Engine:
         array = np.asarray(values)
         if array.shape != view.shape:
             raise BadInput(f"write_tensor: {view.label!r} has shape {view.shape}, the values have {array.shape}")
-        self._machine.write(view, _converted(view, array))
+        self._machine.write(view, converted(f"write_tensor {view.label!r}", array, view.dtype))
 
     def read_tensor(self, tensor: str | Tensor) -> Array:
         """The elements of a variable (by name) or a view, as a numpy array; half comes as float16."""
@@ -305,13 +308,6 @@ class _Packets:
 def _refuse(site: Site) -> None:
     if isinstance(site.what, StreamCopy):
         raise BadInput(f"{site.name} needs a run with its stream connected")
-
-
-def _converted(view: Tensor, array: Array) -> Array:
-    kind = view.dtype.numpy
-    if array.dtype.kind not in "biuf" or (array.dtype.kind == "f" and not view.dtype.is_float):
-        raise BadInput(f"write_tensor: {view.label!r} is {view.dtype}, the values are {array.dtype}")
-    return array.astype(kind)
 
 
 __all__ = ["Engine", "Superstep", "target"]
