@@ -59,12 +59,12 @@ def even(size: int, parts: int) -> list[range]:
 
 
 def grid(height: int, width: int, tiles: int) -> tuple[int, int]:
-    """Rows and columns of blocks on at most `tiles` tiles: least work for the largest block, then shortest edges."""
+    """Rows and columns of blocks on at most `tiles` tiles: fewest cells in the largest block and its halo."""
 
-    def cost(rows: int) -> tuple[int, int, int]:
+    def cost(rows: int) -> tuple[int, int]:
         columns = min(width, tiles // rows)
         h, w = -(-height // rows), -(-width // columns)
-        return h * w, h + w, h
+        return (h + 2) * (w + 2), h
 
     rows = min(range(1, min(height, tiles) + 1), key=cost)
     return rows, min(width, tiles // rows)
@@ -85,4 +85,6 @@ def finish(main: Callable[[], None]) -> NoReturn:
     except IpuSimError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(2) from None
+    except BrokenPipeError:  # the reader has seen enough
+        sys.stderr.close()
     raise SystemExit(0)

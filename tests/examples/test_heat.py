@@ -52,8 +52,8 @@ def test_grid(height, width, tiles):
     assert 1 <= rows <= height
     assert 1 <= columns <= width
     assert rows * columns <= tiles
-    best = min(-(-height // r) * -(-width // min(width, tiles // r)) for r in range(1, min(tiles, height) + 1))
-    assert -(-height // rows) * -(-width // columns) == best
+    held = [(-(-height // r) + 2) * (-(-width // min(width, tiles // r)) + 2) for r in range(1, min(tiles, height) + 1)]
+    assert (-(-height // rows) + 2) * (-(-width // columns) + 2) == min(held)
 
 
 def test_grid_is_near_square():
