@@ -31,9 +31,10 @@ def mix_numpy(a, b, out, k):
 
 def blend_numpy(rows, s, out):
     wide = out.astype(np.int64)
-    for i, row in enumerate(rows):
-        for j, value in enumerate(row):
-            wide[(i + j) % len(out)] += np.int64(s) * np.int64(value)
+    with np.errstate(over="ignore"):  # 64 bits wrap, and so do the 32 that are kept
+        for i, row in enumerate(rows):
+            for j, value in enumerate(row):
+                wide[(i + j) % len(out)] += np.int64(s) * np.int64(value)
     return wide.astype(np.int32)  # wraps
 
 

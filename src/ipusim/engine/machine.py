@@ -164,9 +164,10 @@ class Machine:
             if group.codelet.data_dependent:
                 self.times.quick[leaf] = 0
             else:
-                self.tables.functions[self.leaves[leaf].first_group + k] = group.codelet.compiled(
-                    counted=False, generation=self.chip.generation
-                )
+                number = self.leaves[leaf].first_group + k
+                generation = self.chip.generation
+                self.tables.functions[number] = group.codelet.compiled(counted=False, generation=generation)
+                self.tables.lengthen(leaf, number)
 
     def _failure(self, site: Site) -> CodeletError:
         *words, number = self.tables.status.tolist()

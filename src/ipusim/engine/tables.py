@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ipusim.address import address_of
-from ipusim.engine import loaded
+from ipusim.engine import drive, loaded
+from ipusim.engine.fuse import fuse
 from ipusim.engine.leaves import Leaf
 from ipusim.engine.loaded import Part, Storage
 from ipusim.program import elements
@@ -26,8 +27,8 @@ class Tables:
 
     `groups`: all vertex groups; the slots of group g are `slots`[`slot_first`[g]..] (six a vertex of a MultiVertex).
     `parts`: rows as ipusim.engine.drive reads them, those of leaf l at `part_first`[l]..; `moves`: rows (to, from,
-    bytes); `addresses`, `functions`: of each group's table and code; `status`: what a failing vertex writes.  `keep`
-    holds the arrays that the addresses point to.
+    bytes); `addresses`, `functions`: of each group's table and code; `status`: what a failing vertex writes.  `made`
+    and `keep` hold the arrays that the addresses point to.
     """
 
     groups: list[WiredGroup]
@@ -39,7 +40,19 @@ class Tables:
     moves: NDArray[np.int64]
     addresses: I64
     functions: I64
+    made: list[loaded.Table]
     keep: list[Any]
+
+    def lengthen(self, leaf: int, group: int) -> None:
+        """From now on the vertices of a group run as fewer and longer ones, if that is possible."""
+        found = fuse(self.made[group], self.groups[group])
+        if found is not None:
+            words, kept = found
+            self.keep.append(kept)
+            rows = slice(int(self.part_first[leaf]), int(self.part_first[leaf + 1]))
+            mine = self.parts[rows][:, drive.P_GROUP] == group
+            self.parts[rows][mine, drive.P_HIGH] = len(kept[1])
+            self.addresses[group] = address_of(words)
 
 
 def lanes(group: WiredGroup) -> int:
@@ -60,7 +73,7 @@ def build_tables(leaves: Sequence[Leaf], storage: Storage, generation: str) -> T
         own = address_of(slots) + 8 * int(slot_first[number])
         given = group.codelet.override is not None
         made.append(loaded.table(group, storage, address_of(unused) if given else own, address_of(status)))
-    keep: list[Any] = [unused, made]
+    keep: list[Any] = [unused]
     parts: list[tuple[int, ...]] = []
     moves, first, moved = [np.zeros((0, 3), np.int64)], [0], 0
     for leaf in leaves:
@@ -81,6 +94,7 @@ def build_tables(leaves: Sequence[Leaf], storage: Storage, generation: str) -> T
         moves=np.concatenate(moves),
         addresses=np.array([address_of(t.words) for t in made] or [0], np.int64),
         functions=np.array([g.codelet.compiled(counted=True, generation=generation) for g in groups] or [0], np.int64),
+        made=made,
         keep=keep,
     )
 

@@ -100,7 +100,8 @@ def _entries(leaf: Leaf, tables: Tables, chip: ChipSpec, before: I64, after: I64
     multi = np.repeat([g.codelet.kind == "multi" for g in leaf.groups], [len(g) for g in leaf.groups])
     first = tables.slot_first[leaf.first_group :]
     slot = np.concatenate([first[k] + np.arange(len(g)) * lanes(g) for k, g in enumerate(leaf.groups)])
-    order = np.argsort(tile, kind="stable")
+    set_order = np.concatenate([g.added + 2**32 * k for k, g in enumerate(leaf.groups)])
+    order = np.lexsort((set_order, tile))
     worker = np.empty(len(tile), np.int64)
     worker[order] = _round_robin(tile[order], multi[order], chip.tile.workers)
     before += _longest(tile, np.maximum(worker, 0), leaf.around.before, chip)

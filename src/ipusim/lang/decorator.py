@@ -14,6 +14,7 @@ from typing import Any, Literal, final, overload
 from ipusim.errors import BadInput, UnknownName
 from ipusim.lang import ir, status
 from ipusim.lang.costs import PROFILES, WIDTHS, Costs, costs
+from ipusim.lang.elementwise import elementwise
 from ipusim.lang.emit import group_source
 from ipusim.lang.fields import FieldType, show
 from ipusim.lang.parse import parse
@@ -29,7 +30,8 @@ class TileCodelet:
     """A codelet: what a vertex computes, and what it costs.
 
     `function` is the typed tree.  `override` is the user's own cycle count or a function that gives it, in place of the
-    count from the source.  `data_dependent`: slots, or the elements that are touched, depend on what fields hold.
+    count from the source.  `data_dependent`: slots, or the elements that are touched, depend on what fields hold;
+    `elementwise`: every element of the vectors is treated alike.
     Calling the object runs the user's Python function, for instance on numpy arrays.
     """
 
@@ -40,6 +42,7 @@ class TileCodelet:
     partials: str
     override: Override
     data_dependent: bool
+    elementwise: bool
     _made: dict[tuple[Any, ...], Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -153,7 +156,7 @@ def _make(
     if isinstance(function, TileCodelet):
         raise BadInput(f"@codelet: {function.name} is a codelet already")
     tree = parse(function, multi=multi, partials=partials, around=around)
-    return TileCodelet(function, tree, profile, vectorize, partials, cycles, data_dependent(tree))
+    return TileCodelet(function, tree, profile, vectorize, partials, cycles, data_dependent(tree), elementwise(tree))
 
 
 @overload

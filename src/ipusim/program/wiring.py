@@ -1,7 +1,8 @@
 """Vertices of a tile program as columns: one codelet, a row per vertex; what each field is wired to.
 
-`add_vertex` one by one fills the lists; `columns` turns them into arrays, rows ordered by tile and, within a tile, by
-the order in which they were added.  That order decides which of the six workers runs a vertex.
+`add_vertex` one by one fills the lists; `columns` turns them into arrays.  The order in which the vertices of a tile
+were added decides which of the six workers runs a vertex; the order of the rows is only that in which the host
+computes their values, and follows its memory.
 """
 
 from __future__ import annotations
@@ -109,10 +110,13 @@ class FieldColumns:
 @final
 @dataclass(frozen=True, eq=False, slots=True)
 class WiredGroup:
-    """Vertices of one codelet, rows ordered by tile: `tile` (n,) int32, `line` the user's, fields and members."""
+    """Vertices of one codelet as columns, each (n,): `tile`, `added` (which of the codelet's vertices it was, in the
+    order of adding), `line` (the user's); fields and members.
+    """
 
     codelet: TileCodelet
     tile: I32
+    added: I64
     line: tuple[str, ...]
     fields: tuple[FieldColumns, ...]
     values: dict[str, Any]
@@ -123,7 +127,7 @@ class WiredGroup:
 
 def columns(built: VertexColumns) -> WiredGroup:
     """The arrays of a group.  Everything must be connected (see ipusim.program.verify)."""
-    order = np.argsort(np.asarray(built.tiles, np.int64), kind="stable")
+    order = _host_order(built)
     rows = order.tolist()
     fields = []
     for spec in built.codelet.fields:
@@ -134,7 +138,21 @@ def columns(built: VertexColumns) -> WiredGroup:
         kind = np.float64 if member.dtype.is_float else np.int64
         values[member.name] = np.array([built.values[member.name][r] for r in rows], kind)
     tile = np.asarray(built.tiles, np.int32)[order]
-    return WiredGroup(built.codelet, tile, tuple(built.lines[r] for r in rows), tuple(fields), values)
+    return WiredGroup(built.codelet, tile, order, tuple(built.lines[r] for r in rows), tuple(fields), values)
+
+
+def _host_order(built: VertexColumns) -> I64:
+    """Rows by where in the variables they write (or read): neighbours in the host's memory run after one another."""
+    written = [f.name for f in built.codelet.fields if f.role != "in"] or list(built.wires)
+    if not written:
+        return np.arange(len(built), dtype=np.int64)
+    place = np.zeros((len(built), 2), np.int64)
+    for row, wire in enumerate(built.wires[written[0]]):
+        first = wire[0] if isinstance(wire, list) and wire else wire
+        found = boxes(first) if isinstance(first, Tensor) else []
+        if found:
+            place[row] = found[0][0].number, found[0][1]
+    return np.lexsort((place[:, 1], place[:, 0])).astype(np.int64)
 
 
 def _field(name: str, depth: int, wires: Sequence[Wire]) -> FieldColumns:
