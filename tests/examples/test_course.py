@@ -246,7 +246,7 @@ def test_work_loop_with_a_small_window(facts):
         ("unmapped", ["variable 'x' (8, 10): 20 of 80 elements have no tile, [30:50]", "set_tile_mapping"]),
         ("wiring", ["is on tile 4; the device has tiles 0 to 3", "holds float32, and 'x' (8,) is float16", "'out'"]),
         ("lengths", ["source 'x' (8,) has 8 elements, target 'y' (7,) has 7"]),
-        ("index", ["tile 1", "field 'x'", "index 8", "length 8", "mistakes.py"]),
+        ("index", ["tile 1", "field 'x'", "index 8", "has 8 elements", "mistakes.py:"]),
         ("codelet", ["codelet search", "`[i for i in range(len(x)) if x[i] > 0.0]`", "lists"]),
         ("memory", ["tile 0 needs", "'x' 307,200 bytes", "allow_out_of_memory=True"]),
     ],
