@@ -69,6 +69,7 @@ class Context:
     taken: set[str] = field(default_factory=set)
     loops: list[Loop] = field(default_factory=list)
     conditional: int = 0
+    depth: int = 0
     counters: set[str] = field(default_factory=set)
     order: list[str] = field(default_factory=list)
 

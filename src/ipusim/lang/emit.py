@@ -1,9 +1,9 @@
 """A typed function -> the text of its group function, which runs the vertices lo..hi-1 of a group.
 
 Two variants come from one tree.  The counted one adds up issue slots as it runs, and checks every index, integer
-division and endless loop.  The plain one gives values only: it is for groups whose counts do not depend on data and
-whose counted run was clean.  In both, rows of vectors of vectors whose number does not change in a loop are looked
-up before it.
+division, and loop that may not end or has loops inside.  The plain one gives values only: it is for groups whose
+counts do not depend on data and whose counted run was clean.  In both, rows of vectors of vectors whose number does
+not change in a loop are looked up before it.
 
 The table of a group has 64-bit words: slots column, status, then the columns of each field and member in order
 (depth 0 has an address column; depth 1 address and length; depth 2 first row, number of rows, and the tables of all
@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, final
 
+from ipusim.errors import BadInput
 from ipusim.lang import ir
 from ipusim.lang.emit_values import exact, fail, first_load, index_text, is_affine, member, store
 from ipusim.lang.reads import assigned, blocks, expressions, reads, statements, walk
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 WORKERS = 6  # [Citadel, arXiv:1912.03413, section 1.2] hardware worker contexts of a tile
 _FIXED_WORDS = 2
+_MOST_LEVELS = 98  # [CPython Parser/tokenizer, MAXINDENT 100] levels of indentation
 
 
 @final
@@ -67,11 +69,21 @@ def group_source(function: ir.Function, *, costs: Costs | None, words: str) -> s
         else:
             with writer.inside(f"for {local(function.worker)} in range({WORKERS}):"):
                 _vertex(body, f"{WORKERS} * v + {local(function.worker)}")
+    _check_levels(writer)
     names = ", ".join(sorted(writer.words))
     head = [f'"""Codelet {function.name}: {"values and slots" if costs is not None else "values"}.  Generated."""', ""]
     head += [f"from {words} import {names}", ""] if names else []
     head += [f"{name} = {text}" for text, name in writer.constants.items()]
     return "\n".join([*head, "", "", "def group(table, lo, hi):", *writer.lines, ""])
+
+
+def _check_levels(writer: Writer) -> None:
+    if any(line.startswith("    " * _MOST_LEVELS) for line in writer.lines):
+        function = writer.function
+        raise BadInput(
+            f"{function.file}:{function.first_line}: codelet {function.name}: more than {_MOST_LEVELS} blocks and "
+            "parts of conditions are inside each other; use local variables for parts of conditions"
+        )
 
 
 def _columns(writer: Writer) -> None:
@@ -179,6 +191,12 @@ def _for(body: _Body, node: ir.For) -> None:
     with writer.scope(assigned((node,))):
         _rows(writer, node)
         with writer.inside(f"for {local(node.name)} in range({start}, {stop}, {node.step}):"):
+            if (
+                writer.checked
+                and not body.silent
+                and any(isinstance(x, (ir.For, ir.While)) for x in statements(node.body))
+            ):
+                _limit(writer, node.line)
             body.loops.append(node)
             _inner(body, node.body, each)
             body.loops.pop()
@@ -235,11 +253,20 @@ def _while_loop(body: _Body, node: ir.While) -> None:
                 writer.add("break")
         if body.costs is not None:
             writer.add(f"total += {body.costs.each.get(id(node), 1)}")
-            with writer.inside(f"if total > {BUDGET}:"):
-                fail(writer, RUNAWAY, node.line)
+            _limit(writer, node.line)
         body.loops.append(node)
         _inner(body, node.body)
         body.loops.pop()
+
+
+def _has_loops(node: ir.For) -> bool:
+    return any(isinstance(s, (ir.For, ir.While)) for s in statements(node.body))
+
+
+def _limit(writer: Writer, line: int) -> None:
+    """Ends a vertex that runs for too long: compiled code cannot be interrupted."""
+    with writer.inside(f"if total > {BUDGET}:"):
+        fail(writer, RUNAWAY, line)
 
 
 def _leave_after(body: _Body, node: ir.For | ir.While) -> None:

@@ -150,7 +150,8 @@ def _literal(context: Context, node: ast.Constant) -> Operand:
         return ir.Const(context.frame.line(node), bool_, node.value)
     if isinstance(node.value, (int, float)):
         return Weak(context.frame.line(node), node.value)
-    raise context.wrong(node, f"a tile has no values of type {type(node.value).__name__}")
+    lever = "; write characters as their codes" if isinstance(node.value, (str, bytes)) else ""
+    raise context.wrong(node, f"a tile has no values of type {type(node.value).__name__}{lever}")
 
 
 def _attribute(context: Context, node: ast.Attribute) -> Operand:

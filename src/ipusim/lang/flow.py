@@ -207,6 +207,12 @@ def jumps(block: Sequence[Stmt]) -> bool:
     return bool(block) and isinstance(block[-1], (Break, Continue, Return))
 
 
+def continues(block: Iterable[Stmt]) -> bool:
+    """True if a `continue` in the block goes on with the loop whose body the block is."""
+    inner = (b for s in block if isinstance(s, If) for b in bodies(s))
+    return any(isinstance(s, Continue) for s in block) or any(continues(b) for b in inner)
+
+
 def reductions(block: Sequence[Stmt]) -> tuple[str, ...] | None:
     """Names that a loop's body carries round, if each is a plain reduction (`s = s op x`); None if one is not.
 

@@ -3,9 +3,10 @@
 Inside a `for` loop a subscript that is linear in the loop's variable is a stream: the post-increment forms of loads and
 stores advance it at no cost, and its row (the part that does not move) is set up in the pre-header, one slot per row
 because strength reduction turns rows into adds along the outer loop.  Other subscripts cost their arithmetic, and an
-add if there is a constant offset: an address has a register offset or an immediate, not both.  A row of a vector of
-vectors is one load of its pointer.  Loads of memory that no store of the loop changes leave the loop.  A store forwards
-its value to a later load of the same element, and spares what is known of elements at another constant offset.
+add if there is a constant offset: an address has a register offset or an immediate, not both.  That add serves other
+arrays at the same offset, and the same array at other offsets.  A row of a vector of vectors is one load of its
+pointer.  Loads of memory that no store of the loop changes leave the loop.  A store forwards its value to a later load
+of the same element, and spares what is known of elements at another constant offset.
 """
 
 from __future__ import annotations
@@ -199,10 +200,21 @@ def _address(state: State, array: object, index: Poly, at: int, line: int) -> tu
         return ()
     base = affine.without_constant(index)
     held = state.integer(base, line)
+    if base != index:
+        held = _offset(state, array, index, held, line)
     state.use(held)
-    if base == index:
-        return held.made
-    return state.emit(("address", array, base), [("main", 1)], [held], int32, line).made
+    return held.made
+
+
+def _offset(state: State, array: object, index: Poly, base: Value, line: int) -> Value:
+    """A register for `index`, which is `base` and a constant; other offsets of this array are immediates from there."""
+    key = ("address", array, affine.without_constant(index))
+    held = state.find(("integer", index)) or state.find(key)
+    if held is None:
+        literal = state.constant(affine.constant(index), int32)
+        held = state.step(index, [base, literal], line)
+        state.scopes[held.home].known[key] = held
+    return held
 
 
 def _row_setup(state: State, array: object, base: Poly, outside: int, line: int) -> tuple[int, ...]:

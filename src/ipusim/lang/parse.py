@@ -17,12 +17,15 @@ from ipusim.lang import inline, ir
 from ipusim.lang.context import Context, Frame
 from ipusim.lang.fields import FieldType, VectorType, element_type
 from ipusim.lang.infer import ORDER, Variable
+from ipusim.lang.reads import expressions, parts, statements
 from ipusim.lang.source import Source, read
 from ipusim.lang.statements import block
 
 Partials = Literal["half", "float32"]
 
 WORKER = "worker_id"
+_MOST_DEEP = 200  # [own choice, within Python's recursion limit of 1000] operations of an expression inside each other
+_TOO_LONG = f"an expression has more than {_MOST_DEEP} operations one inside the other; use local variables for parts"
 
 
 def parse(
@@ -47,6 +50,7 @@ def parse(
         context = _read_body(source, fields, values, worker, narrow, variables)
         if {n: v.type(narrow) for n, v in variables.items()} == before or not variables:
             break
+    _check_depth(source, context.statements)
     return ir.Function(
         name=source.tree.name,
         fields=tuple(fields.values()),
@@ -73,8 +77,21 @@ def _read_body(
     call = partial(inline.call, block=block)
     context = Context(fields, values, worker, partials, frame, variables, call)
     context.taken.update((*own, *fields, *values, *([worker] if worker else [])))
-    block(context, source.tree.body)
+    try:
+        block(context, source.tree.body)
+    except RecursionError:
+        raise source.wrong(source.tree.lineno, _TOO_LONG) from None
     return context
+
+
+def _check_depth(source: Source, body: list[ir.Stmt]) -> None:
+    """Raises `BadInput` for an expression that is nested deeper than what is done with it later can follow."""
+    for statement in statements(tuple(body)):
+        level, depth = list(expressions(statement)), 0
+        while level:
+            level, depth = [p for node in level for p in parts(node)], depth + 1
+            if depth > _MOST_DEEP:
+                raise source.wrong(statement.line, _TOO_LONG)
 
 
 def _signature(source: Source, multi: bool) -> tuple[dict[str, ir.FieldSpec], dict[str, ir.ValueSpec], str | None]:

@@ -16,6 +16,8 @@ from ipusim.lang.infer import ORDER, Operand, Weak, settle
 from ipusim.lang.operators import BINARY, binary, convert
 from ipusim.lang.reads import reads
 
+_MOST_NESTED = 60  # [own choice, within Python's limit of 100 levels of indentation] blocks inside each other
+
 _HINTS: dict[type[ast.AST], str] = {
     ast.FunctionDef: "a codelet has no functions of its own; define it outside and call it",
     ast.AsyncFunctionDef: "a codelet has no functions of its own",
@@ -49,7 +51,13 @@ def block(context: Context, body: list[ast.stmt]) -> bool:
 def nested(context: Context, body: list[ast.stmt]) -> tuple[tuple[ir.Stmt, ...], bool]:
     """Statements of an inner block, and whether execution goes on after them."""
     outer, context.statements = context.statements, []
+    context.depth += 1
+    if context.depth > _MOST_NESTED:
+        raise context.wrong(
+            body[0], f"is {context.depth} blocks deep (each elif is one more); keep numbers to choose from in a field"
+        )
     flows = block(context, body)
+    context.depth -= 1
     inner, context.statements = tuple(context.statements), outer
     return inner, flows
 

@@ -4,9 +4,10 @@ A counted loop costs a guard (compare, branch) unless its trip count is literal,
 streams and what is hoisted, once; and per iteration its body and one decrement-and-branch, plus one add where several
 streams share an offset or the variable itself is used.  A literal trip count within the hardware's repeat limit over
 straight code needs no branch; one of at most 8 unrolls and disappears.  A `while` is rotated: its condition once as a
-guard, then at the end of every iteration.  An `if` joins the block before it; its first branch ends in a jump over the
-second.  Variables that change inside a loop or branch and live on have a register of their own, so copying something
-into them is a move; other assignments only give a value a name.
+guard, then at the end of every iteration.  What ends an iteration also ends one that `continue` cuts short.  An `if`
+joins the block before it; its first branch ends in a jump over the second.  Variables that change inside a loop or
+branch and live on have a register of their own, so copying something into them is a move; other assignments only give
+a value a name.
 
 With `vectorize` > 1 an innermost loop whose accesses step one element at a time is counted per vector of 64 bits.
 What cannot be so (strides, gathers, integers, recurrences) raises `NotVector`, and lowering starts again with that
@@ -195,6 +196,7 @@ class Walker:
         state.env[stmt.name] = variable
         self.block(stmt.body)
         self._close_lanes()
+        self._join_continues(stmt.body)
         known = -(-abs(affine.constant(count)) // (abs(stmt.step) * width)) if affine.is_constant(count) else None
         self._loop_branch(stmt, loop, tight and known is not None and known <= self.slots.rpt_limit)
         self._book(scope, ("each", id(stmt)))
@@ -237,6 +239,7 @@ class Walker:
         test, head.instrs = head.instrs, []
         self._repeat(test, outside, {n: (v, before[n]) for n, v in carried.items() if n in before}, False)
         self.block(stmt.body)
+        self._join_continues(stmt.body)
         last = state.scopes[-1].block
         self._repeat(test, last, {n: (v, state.env[n]) for n, v in carried.items()}, True)
         if not test:
@@ -244,6 +247,11 @@ class Walker:
         self._book(scope, ("each", id(stmt)))
         state.scopes.pop()
         self._merge(flow.assigned(stmt.body), flow.stored(stmt.body))
+
+    def _join_continues(self, body: Sequence[Stmt]) -> None:
+        """What ends an iteration is a block of its own where a `continue` leads to it, and runs in every iteration."""
+        if flow.continues(body):
+            self.state.fall_through()
 
     def _repeat(self, test: Sequence[Instr], block: Block, now: dict[str, tuple[Value, Value]], last: bool) -> None:
         """A copy of a loop's condition at the end of `block`, with the values its names have there."""
