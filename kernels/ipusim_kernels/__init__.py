@@ -1,10 +1,14 @@
 """The kernels of ipusim: codelets with their cycles, and how each op is lowered to them.
 
 `rules()` is what the entry-point group `ipusim.kernels` asks a kernel package for: a dict from op type to lowering
-rule.
+rule.  `vertex_kinds()` is the same for `ipusim validate --vertices`: a dict from a vertex's name to the function that
+prices a row of parameters.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from ipusim.lower.rules import Rule
 from ipusim.workload.ops import Op
@@ -46,3 +50,24 @@ def rules() -> dict[type[Op], Rule]:
         ops_shape.Split: views.lower_split,
         ops_shape.Expand: views.lower_expand,
     }
+
+
+def vertex_kinds() -> dict[str, Callable[[Mapping[str, str], str], int]]:
+    """Prices by name of a vertex, as poplibs names it: (parameters by name, chip `mk1` or `mk2`) -> cycles.
+
+    Cycles are those of a worker or of the tile, whichever the source counts.  What cannot be priced raises an
+    IpuSimError that says why.
+    """
+    from ipusim_kernels import exchange_kinds
+    from ipusim_kernels.cast import kinds as cast
+    from ipusim_kernels.conv import kinds as conv
+    from ipusim_kernels.elementwise import kinds as elementwise
+    from ipusim_kernels.gather import kinds as gather
+    from ipusim_kernels.parameters import on_chip
+    from ipusim_kernels.pool import kinds as pool
+    from ipusim_kernels.popops import kinds as popops
+    from ipusim_kernels.poprand import kinds as poprand
+    from ipusim_kernels.reduce import kinds as reduce
+
+    families = (conv, elementwise, cast, reduce, pool, gather, popops, poprand, exchange_kinds)
+    return {name: partial(on_chip, formula) for family in families for name, formula in family.KINDS.items()}

@@ -1,4 +1,4 @@
-"""The `ipusim` command: run, systems, models.
+"""The `ipusim` command: run, validate, systems, models.
 
 Results go to stdout, progress and errors to stderr.  Exit codes: 0 done; 2 bad usage or bad input, with one line that
 says what; 3 the model does not fit (the report is written all the same); 130 interrupted.
@@ -67,6 +67,14 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--steps", action="store_true", help="list every superstep in the text report")
     run.add_argument("--save", metavar="FILE", help="save the whole report, to be loaded with ipusim.load_report")
     run.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    check = commands.add_parser("validate", help="compare cycle counts of a file with the vertex formulas")
+    check.add_argument(
+        "--vertices",
+        required=True,
+        metavar="FILE.csv",
+        help="counts by vertex: columns vertex, chip (mk1 or mk2), params (name=value;...) and cycles (may be empty)",
+    )
+    check.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     for name, what in (("systems", "list the systems that can be simulated"), ("models", "list the models of the zoo")):
         listing = commands.add_parser(name, help=what)
         listing.add_argument("--json", action="store_true", help="print one JSON object instead of text")
@@ -123,7 +131,8 @@ def _command(arguments: Sequence[str] | None) -> int:
         if chosen.command is None:
             parser().print_help()
             return BAD
-        return {"run": _run, "systems": _systems, "models": _models}[chosen.command](chosen)
+        handlers = {"run": _run, "validate": _validate, "systems": _systems, "models": _models}
+        return handlers[chosen.command](chosen)
     except SystemExit as stop:
         return int(stop.code or 0)
     except IpuSimError as error:
@@ -240,6 +249,14 @@ def _read_inputs(name: str) -> dict[str, Any]:
         raise
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile):
         raise BadInput(f"{name} is not a file that numpy.savez wrote") from None
+
+
+def _validate(chosen: argparse.Namespace) -> int:
+    from ipusim.validate import vertices
+
+    found = vertices(chosen.vertices)
+    print(json.dumps(found.to_dict()) if chosen.json else found)
+    return DONE
 
 
 def _systems(chosen: argparse.Namespace) -> int:

@@ -24,19 +24,25 @@ def cast_worker(n: int, from_half: bool, to_half: bool) -> int:
 
 
 @jit
+def cast_multi(worker: int) -> int:
+    """Tile cycles of Cast1D whose slowest worker casts for `worker` cycles."""
+    return 12 + 6 * (worker + 18)
+
+
+@jit
+def cast_single(worker: int) -> int:
+    """Worker cycles of Cast1DSingleWorker, of which `worker` cast."""
+    return 5 + worker
+
+
+@jit
 def cast_1d(n: int, from_half: bool, to_half: bool) -> int:
     """Tile cycles of Cast1D."""
-    return 12 + 6 * (cast_worker((n + 5) // 6, from_half, to_half) + 18)
+    return cast_multi(cast_worker((n + 5) // 6, from_half, to_half))
 
 
 @jit
-def cast_1d_single(n: int, from_half: bool, to_half: bool) -> int:
-    """Worker cycles of Cast1DSingleWorker."""
-    return 5 + cast_worker(n, from_half, to_half)
-
-
-@jit
-def planner_cast(n: int, in_width: int, out_width: int) -> int:
+def planner_cast(n: int, in_width: int, out_width: int, workers: int = 6) -> int:
     """Tile cycles the convolution planner assumes for casting n partials (vector widths of both types)."""
-    share = (n + 5) // 6
-    return 6 * (max((share + in_width - 1) // in_width, (share + out_width - 1) // out_width) + 26)
+    share = (n + workers - 1) // workers
+    return workers * (max((share + in_width - 1) // in_width, (share + out_width - 1) // out_width) + 26)

@@ -110,7 +110,8 @@ def vmac_worker(entries: int, taps: int, groups_per_group: int, half_partials: b
     if cg >= 8 and half_partials:
         each = (22 + 3 + 3 * (taps - 1)) * (2 if cg == 16 else 1)
         return (25 if cg == 16 else 13) + entries * each
-    each = 7 + (3 if half_partials else 5) + 3 + 2 * (taps - 1) * (cg // 4)
+    per_tap = 3 * (cg // 8) if cg >= 8 else 2 * (cg // 4)
+    each = 7 + (3 if half_partials else 5) + 3 + per_tap * (taps - 1)
     return (18 if half_partials else 19) + entries * each
 
 
@@ -125,3 +126,17 @@ def vmac_total(
     reduce = 10 - f + ((7 + 2 * f + (1 if half_partials else 2) * 5) * share) // groups_per_group
     total = 61 + 14 + (1 if mk1 else 25 + f)
     return total + groups * (zero + 32 + in_groups * (24 + 6 * worst) + reduce)
+
+
+def outer_product(width: int, channels: int, chans_per_group: int, half: bool) -> int:
+    """Worker cycles of OuterProduct: `width` positions times `channels`, in groups of `chans_per_group`.
+
+    The unrolled loop needs whole vectors, three of them at least, and a stride that fits its field of 9 bits.
+    """
+    vector, start = (4, 10) if half else (2, 11)
+    vectors, rest = divmod(chans_per_group, vector)
+    if vectors >= 3 and not rest and vectors + 1 < 512:
+        each = 6 + vectors - 3
+    else:
+        each = 10 + (5 * chans_per_group // 2 if half else 2 * chans_per_group)
+    return 25 + channels // chans_per_group * (start + width * each)

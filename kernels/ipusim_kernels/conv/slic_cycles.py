@@ -24,7 +24,7 @@ def slic_row(n: int, stride: int, half8: bool, half_partials: bool, zeroing: boo
         else:
             cycles = 15 + (n - 5) + (3 if half8 and not zeroing else 0)
     else:
-        cycles = 13 if n == 1 else (15 if n == 2 else 15 + 2 * (n - 3))
+        cycles = 13 if n == 1 else (15 if n < 3 else 15 + 2 * (n - 3))
     return cycles if half_partials else cycles - 1
 
 

@@ -14,6 +14,7 @@ from typing import final
 from ipusim.dtype import DType
 from ipusim.program.codelet import Array, Codelet
 from ipusim_kernels.elementwise import cycles, numeric
+from ipusim_kernels.elementwise.nonlinear_cycles import NONLINEARITY, nonlinearity_1d
 
 #: Expressions in terms of table functions, for kinds without a vertex of their own.
 EXPRESSIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -64,8 +65,8 @@ def unary_cycles(attrs: UnaryAttrs, elements: int) -> int:
     kind = "gelu" if attrs.kind == "gelu_tanh" else attrs.kind
     if not attrs.dtype.is_float:
         return cycles.binary_1d(cycles.INTEGER_LOOP, elements, False, attrs.in_place)
-    if kind in cycles.NONLINEARITY:
-        return cycles.nonlinearity_1d(kind, half, elements)
+    if kind in NONLINEARITY:
+        return nonlinearity_1d(kind, half, elements)
     if kind in EXPRESSIONS:
         return 6 * (17 + expression_loop(EXPRESSIONS[kind], half, -(-elements // 6))) + 20
     entry = cycles.unary_entry(kind, half, attrs.in_place, attrs.mk1)

@@ -95,13 +95,6 @@ BROADCAST: dict[str, tuple[Loop, Loop]] = {
 
 INTEGER_LOOP: Loop = (7, 1)  # [poplibs] 32-bit integer addition; taken for every integer and bool operation
 
-#: popnn non-linearities with their own vertices: cycles of a (scalar, vector) for float and half.
-Pair = tuple[int, int]
-NONLINEARITY: dict[str, tuple[Pair, Pair]] = {
-    "gelu": ((10, 10), (5, 5)),
-    "swish": ((6, 11), (3, 5)),
-}
-
 
 def loop(entry: Loop, n: int) -> int:
     """Worker cycles of an inner loop over n elements."""
@@ -167,10 +160,13 @@ def vector_outer_by_column(entry: Loop, rows: int, columns: int, aligned: bool =
 
 
 def vector_inner_1d(kind: str, half: bool, length: int, repeats: int, slices: int, in_place: bool) -> int:
-    """Tile cycles of BroadcastVectorInner1D: a vector of `length` on each of `repeats` rows, for `slices` vectors."""
+    """Tile cycles of BroadcastVectorInner1D: a vector of `length` on each of `repeats` rows, for `slices` vectors.
+
+    Odd vectors of halves cost a worker 7 to round its rows to words, 8 where some workers have none.
+    """
     blocks = ceil_div(repeats, 6)
     core = _inner_mul(half, length, blocks, in_place) if kind == "mul" else _inner_add(half, length, blocks)
-    worker = (19 if half else 17) + (7 if half and length % 2 else 0)
+    worker = (19 if half else 17) + ((8 if repeats < 6 else 7) if half and length % 2 else 0)
     if slices > 1:
         core = slices * (core + 17)
     if kind == "mul":
@@ -183,10 +179,10 @@ def vector_inner_1d(kind: str, half: bool, length: int, repeats: int, slices: in
 def _inner_add(half: bool, length: int, blocks: int) -> int:
     if not half:
         return 7 + length * (8 + 2 * blocks)
-    if length % 8 == 0:
+    if length % 8 == 0 and length <= 2048:
         steps = length // 8
         return 7 + (4 + 7 * steps if blocks == 1 else 5 + steps * (15 + 2 * (blocks - 1)))
-    if length % 4 == 0 and blocks >= 2:
+    if length % 4 == 0 and blocks >= 2 and length <= 2048:
         return 9 + 6 + length // 4 * (13 + 2 * (blocks // 2 - 1) + blocks % 2)
     checks = 3 if length > 2048 else (7 if blocks < 2 else 9)
     return 6 + length * (5 + 9 * blocks) + checks
@@ -196,7 +192,7 @@ def _inner_mul(half: bool, length: int, blocks: int, in_place: bool) -> int:
     if not half:
         return 7 + length * (8 + 2 * blocks)
     if length % 4 == 0:
-        if in_place or blocks == 1:
+        if in_place or blocks == 1 or length > 2044:
             return length // 4 * (7 + 2 * blocks) + (9 if in_place else (11 if length > 2044 else 13))
         return 9 + 4 + length // 4 * (9 + blocks)
     return 3 + 5 + length * (5 + 9 * blocks)
@@ -213,25 +209,18 @@ def clamp_1d(n: int, half: bool) -> int:
     return 6 * (6 + 5 + 2 * (ceil_div(n, 6) + width - 1) // width)
 
 
-def nonlinearity_1d(kind: str, half: bool, n: int) -> int:
-    """Tile cycles of NonLinearity1D (gelu, swish)."""
-    scalar, vector = NONLINEARITY[kind][1 if half else 0]
-    width = 4 if half else 2
-    share = ceil_div(n // width, 6)
-    rest = n % width
-    body = 3 + 2 * scalar + (share - 1) * vector if share else 0
-    body += 4 if half else 3
-    if half:
-        body += (3 + scalar if rest & 2 else 0) + (3 + scalar if rest & 1 else 0)
-    elif rest:
-        body += 2 + scalar
-    return 9 + 6 * (20 + body)
-
-
 def fill(n: int, element_bytes: int) -> int:
     """Worker cycles of Fill."""
+    if element_bytes == 8:
+        return 5 + n
     if element_bytes == 2:
         return 15 if n == 1 else (21 if n == 2 else 26 + n // 4)
     if element_bytes == 1:
         return 28 + n // 4 if n < 64 else 39 + n // 8
     return 23 + n // 2 + n % 2
+
+
+def fill_2d(regions: tuple[int, ...], element_bytes: int) -> int:
+    """Worker cycles of Fill2d, which loads the fields of its regions for less."""
+    saved, start = (2, 5) if element_bytes in (2, 8) else (3, 6)
+    return start + sum(fill(n, element_bytes) - saved for n in regions)

@@ -44,7 +44,8 @@ def gather_cycles(attrs: GatherAttrs, lookups: int, columns: int, share: int, *_
     """Tile cycles of MultiSlice: the lookups expected in this tile's rows, shared by six workers."""
     expected = -(-lookups * share // attrs.rows)
     per_worker = -(-expected // 6)
-    return 6 * multi_slice(per_worker, columns, True) if attrs.mk1 else multi_slice(per_worker, columns, False)
+    each = multi_slice(per_worker, per_worker, columns, 4, attrs.mk1)  # halves take as long
+    return 6 * each if attrs.mk1 else each
 
 
 def _checked(attrs: GatherAttrs, indices: Array) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ipusim.dtype import DType, as_dtype, bool_, float32, half, uint32
+from ipusim.dtype import DType, as_dtype, bool_, float32, half
 from ipusim.errors import BadInput
 from ipusim.program import control as prog
 from ipusim.program.graph import Graph
@@ -88,4 +88,4 @@ def _fits(x: Tensor, value: float) -> float:
     limits = (0, 1) if x.dtype == bool_ else (np.iinfo(x.dtype.numpy).min, np.iinfo(x.dtype.numpy).max)
     if number != value or not limits[0] <= number <= limits[1]:
         raise BadInput(f"popops.fill: {work.show(x)} cannot hold {value!r}")
-    return number if x.dtype != uint32 or number < 1 << 31 else number - (1 << 32)
+    return number

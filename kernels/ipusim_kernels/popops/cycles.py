@@ -14,6 +14,7 @@ from ipusim.units import ceil_div
 from ipusim_kernels.cast.cycles import cast_worker
 from ipusim_kernels.elementwise.cycles import fill
 from ipusim_kernels.gather.cycles import multi_slice_worker
+from ipusim_kernels.popops.vertex_cycles import scaled_add
 from ipusim_kernels.reduce.cycles import single_input_reduce, strided_reduce
 
 
@@ -26,21 +27,6 @@ def plain(function: Any) -> Callable[..., int]:
 _cast_worker = plain(cast_worker)
 _single_input = plain(single_input_reduce)
 _strided = plain(strided_reduce)
-
-
-def scaled_add(n: int, to_half: bool, from_half: bool, mk1: bool) -> int:
-    """Tile cycles of ScaledAddSupervisor: n elements times a scale added to n others, memory not constrained."""
-    width = 4 if to_half else 2
-    vectors, rest = divmod(n, width)
-    each, more = divmod(vectors, 6)
-    supervisor = 21 + 11 + (13 if rest else 7) + 12 + 6
-    tail = (1 if more else 0) + ((8, 8) if not to_half else (5, 12, 18))[rest - 1] * bool(rest)
-    if to_half and not from_half:
-        each += 1 if more else 0
-        worker = 16 + (8 if mk1 else 9) + (4 if mk1 else 5) * max(0, each - 1) + 3 + tail - (1 if more else 0)
-    else:
-        worker = 15 + 6 + (4 if from_half and not to_half else 3) * max(0, each - 1) + 2 + tail + 1
-    return supervisor + 6 * worker
 
 
 @final

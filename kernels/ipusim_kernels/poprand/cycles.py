@@ -32,7 +32,8 @@ def truncated_normal(n: int, half: bool, iterations: int) -> int:
     """Tile cycles of TruncatedNormal, which draws `iterations` times for every vector."""
     width = WIDTHS[half]
     each = (12 if half else 11) * iterations + 5
-    return 4 + (168 if half else 156) + each * (n + width - 1) // width
+    tail = (12 * iterations + 10 if half else 13 * iterations + 2) if n % width else 0
+    return 4 + (168 if half else 156) + each * (n + width - 1) // width + tail
 
 
 def bernoulli(n: int, half: bool, widths: tuple[int, int] = WIDTHS) -> int:
@@ -45,6 +46,11 @@ def dropout(n: int, half: bool) -> int:
     """Tile cycles of Dropout."""
     width = WIDTHS[half]
     return 6 + 144 + 2 * (n + width - 1) // width + (n % width > 0) * (9 if half else 1)
+
+
+def set_seed(workers: int) -> int:
+    """Tile cycles of SetSeed."""
+    return 14 + 27 * workers
 
 
 @final

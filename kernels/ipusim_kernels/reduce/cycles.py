@@ -65,16 +65,42 @@ def _stages(depth: int, stages: int) -> tuple[float, tuple[int, ...]]:
 
 @jit
 def single_input_reduce(n: int, half_partials: bool, half_out: bool) -> int:
-    """Worker cycles of a reduction of n contiguous elements to one."""
+    """Worker cycles of a sum of n contiguous elements."""
     vector = 8 if half_partials else 4
     return 17 + 2 * n // vector + n % vector + (5 if half_out else 0)
 
 
+def single_input_other(n: int, half_partials: bool, half_out: bool, per_vector: int) -> int:
+    """The same without the accumulators, which hold sums only: `per_vector` cycles per 64 bits."""
+    vector = 4 if half_partials else 2
+    return 17 + per_vector * n // vector + n % vector + (5 if half_out else 0)
+
+
+def continuous_reduce(outputs: int, partials: int, vector: int, per_vector: int, update: bool) -> int:
+    """Worker cycles of ContinuousReduce: `outputs` rows of `partials`, `vector` of which take `per_vector` cycles."""
+    return 17 + outputs * (12 + per_vector * (partials // vector)) + 2 * (partials % 2) + (1 if update else 0)
+
+
 @jit
-def continuous_reduce(outputs: int, partials: int, half_partials: bool, update: bool) -> int:
-    """Worker cycles of ContinuousReduce: `outputs` rows of `partials` each."""
-    width = 4 if half_partials else 2
-    return 17 + outputs * (12 + partials // width) + 2 * (partials % 2) + (1 if update else 0)
+def strided_post(half_partials: bool, half_out: bool, adds: bool, update: bool) -> int:
+    """Worker cycles after the inner loop of a strided reduction: sums, or the larger or smaller."""
+    if half_partials:
+        if half_out:
+            return 1 + ((9 if adds else 10) if update else 7)
+        return 1 + ((11 if update else 6) if adds else (10 if update else 7))
+    out = (4 if update else 2) if half_out else (5 if update else 2)
+    return (3 if adds else 2) + out
+
+
+@jit
+def strided_total(
+    outputs: int, partials: int, stride: int, outer: int, half_partials: bool, post: int, each: int
+) -> int:
+    """Worker cycles of a strided reduction from those after its inner loop and those of `each` row of the loop."""
+    group, other = stride, 4 if half_partials else 2
+    while other:
+        group, other = other, group % other
+    return 16 + (outputs + group - 1) // group * (3 + post + outer * (3 + each * (partials - 1)))
 
 
 @jit
@@ -82,19 +108,8 @@ def strided_reduce(
     outputs: int, partials: int, stride: int, outer: int, half_partials: bool, half_out: bool, adds: bool, update: bool
 ) -> int:
     """Worker cycles of a strided reduction: `outputs` side by side, `partials` rows `stride` apart, `outer` repeats."""
-    width = 4 if half_partials else 2
-    group, other = stride, width
-    while other:
-        group, other = other, group % other
-    if half_partials:
-        if half_out:
-            post = 1 + ((9 if adds else 10) if update else 7)
-        else:
-            post = 1 + ((11 if update else 6) if adds else (10 if update else 7))
-    else:
-        out = (4 if update else 2) if half_out else (5 if update else 2)
-        post = (3 if adds else 2) + out
-    return 16 + (outputs + group - 1) // group * (3 + post + outer * (3 + (partials - 1)))
+    post = strided_post(half_partials, half_out, adds, update)
+    return strided_total(outputs, partials, stride, outer, half_partials, post, 1)
 
 
 @jit
@@ -107,6 +122,16 @@ def arg_gather(elements: int, worker_elements: int) -> int:
 def arg_sparse(elements: int) -> int:
     """Worker cycles of popnn::ReduceMaxClassSparse: the best of `elements` candidates."""
     return 27 + 3 * (elements - 1)
+
+
+def arg_gather_integers(elements: int, worker_elements: int) -> int:
+    """Tile cycles of popnn::ReduceMaxClassGather for integers, compiled from C++: one worker does all."""
+    return 9 + 6 * (22 + -(-elements // worker_elements) * (6 * worker_elements + 25))
+
+
+def arg_sparse_integers(elements: int) -> int:
+    """Worker cycles of popnn::ReduceMaxClassSparse for integers."""
+    return 23 + 6 * elements
 
 
 @jit
