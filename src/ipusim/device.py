@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ipusim.api import Report
-from ipusim.dtype import converted
+from ipusim.dtype import as_array, converted
 from ipusim.engine import account
 from ipusim.engine.flow import Site, sites_of
 from ipusim.engine.machine import Machine
@@ -27,7 +27,7 @@ from ipusim.engine.trace import Memory
 from ipusim.errors import BadInput, DoesNotFit, InvalidProgram, IpuSimError, UnknownName
 from ipusim.hw.presets import system as find_system
 from ipusim.hw.spec import ChipSpec, SystemSpec
-from ipusim.program.control import PrintTensor, Program, Stream, StreamCopy, as_program
+from ipusim.program.control import Call, Function, PrintTensor, Program, Stream, StreamCopy, as_program
 from ipusim.program.graph import Graph
 from ipusim.program.tensor import Tensor
 from ipusim.program.verify import check
@@ -121,7 +121,7 @@ class Engine:
     def write_tensor(self, tensor: str | Tensor, values: ArrayLike) -> None:
         """Stores values in a variable (by name) or a view; the shape must agree, numbers are converted to its type."""
         view = self._find(tensor)
-        array = np.asarray(values)
+        array = as_array(f"write_tensor {view.label!r}", values)
         if array.shape != view.shape:
             raise BadInput(f"write_tensor: {view.label!r} has shape {view.shape}, the values have {array.shape}")
         self._machine.write(view, converted(f"write_tensor {view.label!r}", array, view.dtype))
@@ -152,13 +152,18 @@ class Engine:
             raise UnknownName("stream", name, self.graph.streams)
         stream: Stream = self.graph.streams[name]
         if not callable(to):
-            array = np.asarray(to)
+            array = as_array(f"stream {name!r}", to)
             if array.size % max(1, stream.elements) or not array.size:
                 raise BadInput(
                     f"stream {name!r}: {array.size} elements are no whole number of packets of {stream.elements}"
                 )
             if not stream.to_device and not (isinstance(to, np.ndarray) and to.flags.writeable):
                 raise BadInput(f"stream {name!r} goes to the host: connect a numpy array that can be written")
+            if not stream.to_device and not (array.flags.c_contiguous and _keeps(array.dtype, stream)):
+                raise BadInput(
+                    f"stream {name!r} brings {stream.dtype}: connect an array of one block of memory whose type holds "
+                    f"that, not {array.dtype} with strides {array.strides}"
+                )
             to = _Packets(array.reshape(-1, stream.elements), stream.to_device)
         self._feeds[name] = to
 
@@ -237,13 +242,16 @@ class Engine:
     def report(self, part: Any = None) -> Report:
         """What the last run did, or a part of it: all executions of a program that lies within it.
 
-        Before any run, and for a part that the last run did not reach, the program is run on copies of the variables.
-        Raises BadInput for a part that cannot be run that way (it needs streams that are not connected).
+        A compute set, or a list of parts, stands for the program made of it; what `Graph.add_function` made stands for
+        all calls.  Before any run, and for a part that is not in the last run or was not reached, the part is run on
+        copies of the variables.  Raises BadInput for a part that cannot be run that way (it moves streams).
         """
-        chosen = as_program(part) if part is not None else self.programs[self._last or 0]
+        if part is None:
+            part = self.programs[self._last or 0]
+        chosen = part if isinstance(part, Function) else as_program(part)
         sites = sites_of(self._machine.flow, chosen)
         if self._last is None or not self._machine.site_count[sites].any():
-            return self._rehearse(chosen)
+            return self._rehearse(Call(chosen) if isinstance(chosen, Function) else chosen)
         return self._report(self._machine, sites, self._memory)
 
     def _rehearse(self, program: Program) -> Report:
@@ -303,6 +311,11 @@ class _Packets:
             return np.asarray(self._packets[at])
         self._packets[at] = packet
         return None
+
+
+def _keeps(dtype: np.dtype[Any], stream: Stream) -> bool:
+    """Packets can be stored in an array of that type."""
+    return np.can_cast(stream.dtype.numpy, dtype, "same_kind")
 
 
 def _refuse(site: Site) -> None:

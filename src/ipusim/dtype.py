@@ -70,12 +70,20 @@ def as_dtype(value: DType | str | np.dtype[Any] | type) -> DType:
     return _BY_NAME[name]
 
 
+def as_array(what: str, values: ArrayLike) -> NDArray[Any]:
+    """Values as a numpy array.  Raises BadInput where rows differ in length."""
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise BadInput(f"{what}: no array ({error})") from None
+
+
 def converted(what: str, values: ArrayLike, dtype: DType) -> NDArray[Any]:
     """Values as an array of a type, of its own; floats round, and may overflow to infinity.
 
     Raises BadInput for fractions that would be integers, integers out of range, and what is no number.
     """
-    array = np.asarray(values)
+    array = as_array(what, values)
     if array.dtype.kind not in "biuf" or (array.dtype.kind == "f" and not dtype.is_float):
         raise BadInput(f"{what}: values of {array.dtype} cannot be {dtype}")
     with np.errstate(over="ignore"):

@@ -380,7 +380,7 @@ def test_parts_of_a_program_are_timed_by_themselves():
     assert engine.report(inner).cycles == 4 * (one + two)
     assert engine.report().cycles == 5 * one + 6 * two
     assert engine.report([inner]).cycles == 4 * (one + two)
-    assert [s.name for s in engine.report().steps] == ["work", "work", "other", "end/other", "function0/other"]
+    assert [s.name for s in engine.report().steps] == ["work", "work", "other", "function0/other", "end/other"]
 
 
 def test_conditions_are_read_by_all_tiles():

@@ -194,8 +194,18 @@ def matrix():
         (lambda t: t.broadcast(0), "img: cannot broadcast 0 times"),
         (lambda t: len(t[0, 0]), "img: a tensor of one element has no length"),
         (lambda t: Tensor.concat([t, t[:, 1:]]), "cannot join img (4, 6) and img (4, 5) along axis 0"),
-        (lambda t: Tensor.concat([t, t], 2), "img: no axis 2 in shape (4, 6) to join along"),
+        (lambda t: Tensor.concat([t, t], 2), "img: no axis 2 in shape (4, 6)"),
         (lambda t: Tensor.concat([]), "concat of no tensors"),
+        (lambda t: Tensor.concat([t, 3]), "concat joins tensors, not 3"),
+        (lambda t: Tensor.concat([t[0, 0], t[0, 0]]), "img: no axis 0 in shape ()"),
+        (lambda t: t.reshape((-4, -6)), "img: a shape is whole numbers of at least 0, not [-4, -6]"),
+        (lambda t: t.reshape((-1, 5)), "img: cannot view shape (4, 6) as (-1, 5)"),
+        (lambda t: t.reshape("ab"), "img: a shape is whole numbers of at least 0, not ['a', 'b']"),
+        (lambda t: t[0:1].broadcast_to((-3, 6)), "img: a shape is whole numbers of at least 0, not (-3, 6)"),
+        (lambda t: t.broadcast(1.5), "img: cannot broadcast 1.5 times"),
+        (lambda t: t.slice(0, 0.0, 2), "img: slice 0.0:2 of axis 0, which has 4 elements"),
+        (lambda t: t.reverse("a"), "img: no axis 'a' in shape (4, 6)"),
+        (lambda t: t[np.arange(2)], "img: an index is a whole number or a slice, not array([0, 1])"),
     ],
 )
 def test_a_view_outside_is_an_error_with_the_variable_s_name(view, message):
@@ -248,3 +258,11 @@ def test_mistakes_of_variables():
         graph.map_linearly(graph.tensor("x"), grain=0, min_bytes_per_tile=0)
     with pytest.raises(BadInput, match="x: slice bound 9 of axis 0"):
         graph.set_tile_mapping(graph.tensor("x"), [[(0, 9)]])
+
+
+def test_sizes_and_axes_may_be_counted_from_the_end():
+    image = Graph(1).add_variable((4, 6), float32, "img")
+    assert image.reshape((-1, 3)).shape == (8, 3)
+    assert image.reshape(-1).shape == image.reshape(24).shape == (24,)
+    assert image.transpose((-1, 0)).shape == (6, 4)
+    assert Tensor.concat([image, image], -1).shape == (4, 12)

@@ -21,8 +21,10 @@ from ipusim.engine.schedule import Schedule
 from ipusim.engine.trace import PHASES, Memory, StepTrace, Trace
 from ipusim.engine.wired import CopyCosts, Surroundings
 from ipusim.hw import cost
+from ipusim.program import elements
 from ipusim.program.control import Copy, Execute, StreamCopy, Sync, WriteUndef
 from ipusim.program.mapping import I64
+from ipusim.program.painting import resolve
 from ipusim.program.tensor import Tensor, Variable
 
 
@@ -127,11 +129,7 @@ def measure(machine: Machine) -> Memory:
         variables[dead] -= sizes[variable]
     arrived = np.zeros((sites, tiles), np.int64)
     for i in range(len(machine.flow.sites)):
-        leaf = int(machine.site_leaf[i])
-        around = machine.leaves[leaf].around if leaf >= 0 else None
-        arrived[i] = _sum((s.received for s in exchanges(machine, i)), tiles)
-        if isinstance(around, Surroundings):
-            arrived[i] += around.copied
+        arrived[i] = _buffers(machine, i)
     live = variables + arrived + _sum(fixed.values(), tiles)
     peak, pick = live.argmax(axis=0), np.arange(tiles)
     worst = int(live.max(axis=0).argmax())
@@ -141,6 +139,15 @@ def measure(machine: Machine) -> Memory:
         limit=machine.chip.tile.memory_bytes,
         variables=_largest(sizes, worst),
     )
+
+
+def _buffers(machine: Machine, number: int) -> I64:
+    """Bytes that tiles hold during a site beside their variables; what a `Copy` lands in one stretch needs none."""
+    leaf = int(machine.site_leaf[number])
+    if leaf < 0:
+        return _sum((s.received for s in exchanges(machine, number)), machine.chip.tiles)
+    around = machine.leaves[leaf].around
+    return around.held if isinstance(around, Surroundings) else around.moving.received * (around.after > 0)
 
 
 def _largest(sizes: dict[Variable, I64], tile: int) -> tuple[tuple[str, int, str], ...]:
@@ -165,7 +172,7 @@ def _fixed(machine: Machine) -> dict[str, I64]:
         code += used * codelet.code_bytes(generation)  # type: ignore[attr-defined]
     return {
         "stack": np.full(tiles, STACK_BYTES, np.int64),
-        "control code": np.full(tiles, CONTROL_BYTES_PER_STEP * len(machine.flow.code), np.int64),
+        "control code": np.full(tiles, CONTROL_BYTES_PER_STEP * (len(machine.flow.code) - machine.flow.free), np.int64),
         "vertex state": state,
         "vertex code": code,
         "exchange code": exchange,
@@ -181,17 +188,38 @@ def _state(leaf: Leaf, state: I64, users: dict[object, NDArray[np.bool_]], tiles
 
 
 def _undefined(machine: Machine) -> dict[Variable, list[int]]:
-    """Sites at which a variable holds nothing: from a `WriteUndef` to the next site that touches it."""
-    out: dict[Variable, list[int]] = {}
-    dead: set[Variable] = set()
-    for i, site in enumerate(machine.flow.sites):
+    """Sites at which a variable holds nothing: on every way there lies a `WriteUndef` of all of it, and no site that
+    touches it after that.
+    """
+    flow, kept = machine.flow, {}
+    for i, site in enumerate(flow.sites):
         if isinstance(site.what, WriteUndef):
-            dead |= set(site.what.tensor.variables())
-        else:
-            dead -= set(touched(machine, i))
-        for variable in dead:
-            out.setdefault(variable, []).append(i)
-    return out
+            kept[i] = frozenset(v for v in site.what.tensor.variables() if _covers(site.what.tensor, v))
+    killed = frozenset[Variable]().union(*kept.values())
+    if not killed:
+        return {}
+    used = {i: frozenset(touched(machine, i)) for i in range(len(flow.sites)) if i not in kept}
+    arriving: dict[int, frozenset[Variable]] = dict.fromkeys(flow.starts, frozenset())
+    waiting, out = list(flow.starts), dict[int, frozenset[Variable]]()
+    while waiting:
+        pc = waiting.pop()
+        state, number = arriving[pc], flow.site_at(pc)
+        if number >= 0:
+            state = out[number] = state | kept[number] if number in kept else state - used[number]
+        for following in flow.following(pc):
+            now = state if following not in arriving else arriving[following] & state
+            if following not in arriving or now != arriving[following]:
+                arriving[following] = now
+                waiting.append(following)
+    return {v: sorted(i for i, dead in out.items() if v in dead) for v in sorted(killed, key=lambda v: v.number)}
+
+
+def _covers(tensor: Tensor, variable: Variable) -> bool:
+    """A view holds every element of a variable."""
+    found = elements.runs([tensor])
+    mine = found.variable == variable.number
+    start, length = found.start[mine], found.length[mine]
+    return not (resolve(start, length, np.zeros(len(start), np.int32), variable.elements).tile < 0).any()
 
 
 def touched(machine: Machine, number: int) -> list[Variable]:

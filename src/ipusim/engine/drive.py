@@ -2,7 +2,7 @@
 
 A compute set is executed part by part: gather the fields of a few vertices that do not lie in one stretch, call the
 vertex group on them, scatter.  Cycles of a compute set are counted in its first execution; where they depend on data,
-in every one.  The loop comes back to the host for streams and printing, after a number of sites (so that Ctrl-C is
+in every one.  The loop comes back to the host for streams and printing, after a budget of work (so that Ctrl-C is
 seen), and once more for a compute set that has run often enough to be worth compiling without counting.  A `Repeat`
 whose body is nothing but such sites is run in bursts, a few nanoseconds a site.
 """
@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ipusim.address import call, copy_bytes, i8_at, i16_at, i32_at, u8_at, u16_at, u32_at
-from ipusim.engine.flow import BACK, CALL, CASE, DO, HOST, JUMP, LOOP, NEXT, SELECT, STOP, UNLESS, WHEN
+from ipusim.engine.flow import CASE, DO, HOST, JUMP, LOOP, NEXT, SELECT, STOP, UNLESS, WHEN
 from ipusim.jit import jit
 from ipusim.program.mapping import I64
 
-DONE, PAUSED, HOST_NEEDED, FAILED, TOO_DEEP, WANTS_CODE = range(6)
-PC, DEPTH, SELECTED, SITE, BUDGET = range(5)  # registers
+DONE, PAUSED, HOST_NEEDED, FAILED, WANTS_CODE = range(5)
+PC, SELECTED, SITE, BUDGET = range(4)  # registers
 UNTIMED, FIXED, TIMED_EACH_TIME = range(3)  # what is known of a compute set's cycles
 SHORTEST_BURST = 8  # rounds of a loop that are worth running without a look at the instructions
 P_GATHER, P_GATHERED, P_GROUP, P_LOW, P_HIGH, P_SCATTER, P_SCATTERED = range(7)  # columns of a part
@@ -93,7 +93,6 @@ def run(
     code: NDArray[np.int64],
     registers: I64,
     counters: I64,
-    stack: I64,
     site_leaf: I64,
     site_address: I64,
     site_kind: I64,
@@ -105,6 +104,7 @@ def run(
     leaf_runs: I64,
     leaf_patience: I64,
     leaf_quick: I64,
+    leaf_weight: I64,
     leaf_now: NDArray[np.int64],
     part_first: I64,
     parts: NDArray[np.int64],
@@ -156,6 +156,7 @@ def run(
                     for tile in range(busy.shape[1]):
                         site_busy[row, tile] += busy[leaf, tile]
                 leaf_runs[leaf] += 1
+                registers[BUDGET] -= leaf_weight[leaf] - 1
                 if leaf_runs[leaf] == leaf_patience[leaf]:
                     return WANTS_CODE
             registers[BUDGET] -= 1
@@ -165,15 +166,16 @@ def run(
             counters[a] -= 1
             if counters[a] > 0:
                 registers[PC] = b
-                rounds = min(counters[a] - 1, registers[BUDGET] // (pc - b + 1))
+                weight = np.int64(1)
                 for q in range(b, pc):
-                    if rounds < SHORTEST_BURST or code[q, 0] != DO:
-                        rounds = 0
+                    leaf = site_leaf[code[q, 1]] if code[q, 0] == DO else -1
+                    if code[q, 0] != DO or (leaf >= 0 and leaf_quick[leaf] == 0):
+                        weight = np.int64(0)
                         break
-                    leaf = site_leaf[code[q, 1]]
-                    if leaf >= 0 and leaf_quick[leaf] == 0:
-                        rounds = 0
-                        break
+                    weight += leaf_weight[leaf] if leaf >= 0 else 1
+                rounds = min(counters[a] - 1, registers[BUDGET] // weight) if weight > 0 else np.int64(0)
+                if rounds < SHORTEST_BURST:
+                    rounds = np.int64(0)
                 for _ in range(rounds):
                     for q in range(b, pc):
                         leaf = site_leaf[code[q, 1]]
@@ -189,7 +191,7 @@ def run(
                                 copy_bytes(moves[i, 0], moves[i, 1], moves[i, 2])
                 if rounds > 0:
                     counters[a] -= rounds
-                    registers[BUDGET] -= rounds * (pc - b)
+                    registers[BUDGET] -= rounds * weight
                     for q in range(b, pc):
                         site = code[q, 1]
                         site_count[site] += rounds
@@ -218,15 +220,6 @@ def run(
         elif op == CASE:
             if registers[SELECTED] == a:
                 registers[PC] = b
-        elif op == CALL:
-            if registers[DEPTH] >= len(stack):
-                return TOO_DEEP
-            stack[registers[DEPTH]] = pc + 1
-            registers[DEPTH] += 1
-            registers[PC] = a
-        elif op == BACK:
-            registers[DEPTH] -= 1
-            registers[PC] = stack[registers[DEPTH]]
         elif op == HOST:
             registers[SITE] = a
             site_count[a] += 1

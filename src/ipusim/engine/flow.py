@@ -2,7 +2,7 @@
 
 Each instruction is a row (op, a, b, c) of int64; the loop in ipusim.engine.drive interprets it:
 
-    DO site            run what the site stands for (a compute set, a copy, a barrier), count it
+    DO site            run what the site stands for (a compute set, a copy, a barrier, nothing), count it
     JUMP pc            go there
     LOOP slot count pc set a counter; to pc if the count is 0
     NEXT slot pc       count down, to pc unless 0
@@ -10,11 +10,11 @@ Each instruction is a row (op, a, b, c) of int64; the loop in ipusim.engine.driv
     CASE value pc      after SELECT: to pc if the selector has this value
     SELECT site kind   read a selector
     HOST site          back to the host: streams, printing
-    CALL pc, BACK      subroutine of a function
     STOP
 
 A site is a place in a program where time passes or the host is needed; the same compute set executed at two places has
-two sites, so that the time of any part of a program can be told.
+two sites, so that the time of any part of a program can be told.  For the same reason the body of a function stands
+here once for each call; on the chip it is there once (`Flow.free`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ipusim.errors import InvalidProgram
-from ipusim.program import control
 from ipusim.program.control import (
     AbortOnCondition,
     Block,
@@ -48,7 +47,8 @@ from ipusim.program.control import (
 )
 from ipusim.program.tensor import Tensor
 
-STOP, DO, JUMP, LOOP, NEXT, UNLESS, WHEN, SELECT, CASE, HOST, CALL, BACK = range(12)
+STOP, DO, JUMP, LOOP, NEXT, UNLESS, WHEN, SELECT, CASE, HOST = range(10)
+MOST_SITES = 100_000  # in functions: what nested calls may multiply to
 
 
 @final
@@ -79,26 +79,48 @@ class Site:
 @final
 @dataclass(slots=True)
 class Flow:
-    """Instructions and sites of several programs; program i starts at `starts`[i]; `slots` counters are needed."""
+    """Instructions and sites of several programs; program i starts at `starts`[i]; `slots` counters are needed.
+
+    `free`: instructions that the chip does not hold, as they repeat those of a function.
+    """
 
     code: list[tuple[int, int, int, int]] = field(default_factory=list)
     sites: list[Site] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
     slots: int = 0
+    free: int = 0
 
     def array(self) -> NDArray[np.int64]:
         """The instructions, (n, 4) int64."""
         return np.array(self.code, np.int64).reshape(-1, 4)
 
+    def site_at(self, pc: int) -> int:
+        """The site of an instruction, or -1."""
+        op, site, *_ = self.code[pc]
+        return site if op in (DO, HOST, UNLESS, WHEN, SELECT) else -1
+
+    def following(self, pc: int) -> tuple[int, ...]:
+        """Instructions that may run after one."""
+        op, a, b, c = self.code[pc]
+        if op == STOP:
+            return ()
+        if op == JUMP:
+            return (a,)
+        if op in (NEXT, CASE):
+            return (pc + 1, b)
+        return (pc + 1, c) if op in (LOOP, UNLESS, WHEN) else (pc + 1,)
+
 
 def flatten(programs: list[Program]) -> Flow:
-    """Instructions of programs, functions after them."""
+    """Instructions of programs.  Raises InvalidProgram for one that contains itself or is nested too deeply."""
     writer = _Writer()
     for program in programs:
         writer.flow.starts.append(len(writer.flow.code))
-        writer.program(program, (), frozenset())
+        try:
+            writer.program(program, (), frozenset())
+        except RecursionError:
+            raise InvalidProgram(["programs are nested too deeply; a Sequence may be as long as you like"]) from None
         writer.emit(STOP)
-    writer.functions()
     return writer.flow
 
 
@@ -106,8 +128,7 @@ def flatten(programs: list[Program]) -> Flow:
 class _Writer:
     def __init__(self) -> None:
         self.flow = Flow()
-        self._wanted: list[tuple[int, Function, tuple[str, ...], frozenset[int]]] = []
-        self._open: list[int] = []
+        self._called: set[int] = set()
 
     def emit(self, op: int, a: int = 0, b: int = 0, c: int = 0) -> int:
         self.flow.code.append((op, a, b, c))
@@ -120,7 +141,7 @@ class _Writer:
         self.flow.code[at] = (row[0], row[1], row[2], row[3])
 
     def site(self, what: Source, label: str, path: tuple[str, ...], inside: frozenset[int]) -> int:
-        self.flow.sites.append(Site(what, "/".join((*path, label)), inside))
+        self.flow.sites.append(Site(what, "/".join(map(str, (*path, label))), inside))
         return len(self.flow.sites) - 1
 
     def program(self, part: Program, path: tuple[str, ...], around: frozenset[int]) -> None:
@@ -142,7 +163,8 @@ class _Writer:
             case PrintTensor():
                 self.emit(HOST, self.site(part, f"PrintTensor {part.title}".strip(), path, inside))
             case WriteUndef():
-                self.site(part, "WriteUndef", path, inside)
+                self.emit(DO, self.site(part, "WriteUndef", path, inside))
+                self.flow.free += 1
             case AbortOnCondition():
                 at = self._condition(part.predicate, part, UNLESS, path, inside)
                 self.emit(HOST, self.site(part, "AbortOnCondition", path, inside))
@@ -152,7 +174,7 @@ class _Writer:
             case If() | Switch():
                 self._branch(part, path, inside)
             case Call():
-                self._wanted.append((self.emit(CALL), part.function, path, inside))
+                self._call(part.function, inside)
 
     def _condition(self, tensor: Tensor, owner: Program, op: int, path: tuple[str, ...], inside: frozenset[int]) -> int:
         label = f"{type(owner).__name__} {tensor.label}"
@@ -164,6 +186,9 @@ class _Writer:
             self.flow.slots += 1
             at = self.emit(LOOP, slot, part.count)
             self.program(part.body, path, inside)
+            if len(self.flow.code) == at + 1:
+                self.flow.code.pop()  # nothing to repeat
+                return
             self.emit(NEXT, slot, at + 1)
             self.aim(at, 3)
             return
@@ -195,34 +220,29 @@ class _Writer:
         for at in ends:
             self.aim(at, 1)
 
-    def functions(self) -> None:
-        """Bodies of called functions, each once; a site of theirs lies in every program that calls them."""
-        places: dict[int, int] = {}
-        around: dict[int, set[int]] = {}
-        sites: dict[int, tuple[int, int]] = {}
-        done = 0
-        while done < len(self._wanted):
-            at, function, path, inside = self._wanted[done]
-            done += 1
-            key = id(function)
-            around.setdefault(key, set()).update(inside)
-            if key not in places:
-                places[key] = len(self.flow.code)
-                begin = len(self.flow.sites)
-                self.program(function.body, (*path[:0], function.name), inside | {key})
-                self.emit(BACK)
-                sites[key] = (begin, len(self.flow.sites))
-            row = self.flow.code[at]
-            self.flow.code[at] = (row[0], places[key], row[2], row[3])
-        for key, (begin, end) in sites.items():
-            for i in range(begin, end):
-                site = self.flow.sites[i]
-                self.flow.sites[i] = Site(site.what, site.name, site.inside | around[key])
+    def _call(self, function: Function, inside: frozenset[int]) -> None:
+        """The body of a function, once more."""
+        if id(function) in inside:
+            raise InvalidProgram([f"function {function.name!r} calls itself"])
+        begin, free, sites = len(self.flow.code), self.flow.free, len(self.flow.sites)
+        self.program(function.body, (function.name,), inside | {id(function)})
+        if len(self.flow.sites) > max(sites, MOST_SITES):
+            raise InvalidProgram([f"function {function.name!r}: calls within calls come to over {MOST_SITES:,} steps"])
+        if id(function) in self._called:
+            self.flow.free = free + len(self.flow.code) - begin - 1  # all but the call
+        else:
+            self._called.add(id(function))
+            self.flow.free -= 2  # call and return
 
 
-def sites_of(flow: Flow, part: Program) -> list[int]:
-    """Sites inside a program or part of one, by number."""
-    if isinstance(part, control.Sequence) and not any(id(part) in s.inside for s in flow.sites):
-        wanted = {id(p) for p in part.parts}
-        return [i for i, s in enumerate(flow.sites) if s.inside & wanted]
-    return [i for i, s in enumerate(flow.sites) if id(part) in s.inside]
+def sites_of(flow: Flow, part: Program | Function) -> list[int]:
+    """Sites inside a program, or inside the parts of a sequence that is not in it, by number."""
+    known = frozenset[int]().union(*(s.inside for s in flow.sites))
+    wanted = _known(part, known)
+    return [i for i, s in enumerate(flow.sites) if s.inside & wanted]
+
+
+def _known(part: Program | Function, known: frozenset[int]) -> frozenset[int]:
+    if id(part) in known or not isinstance(part, Sequence):
+        return frozenset({id(part)})
+    return frozenset[int]().union(*(_known(p, known) for p in part.parts))

@@ -75,7 +75,7 @@ def _copy(copy: Copy, graph: Graph, where: Where, chip: ChipSpec) -> CopyCosts:
         owners(source, where),
         owners(target, where),
         base=base,
-        variable=source.variable.astype(np.int64),
+        variable=(source.variable.astype(np.int64), target.variable.astype(np.int64)),
         size=copy.source.dtype.bytes,
         chip=chip,
     )

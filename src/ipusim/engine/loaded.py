@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ipusim.address import address_of
+from ipusim.errors import BadInput
 from ipusim.jit import jit
 from ipusim.program.elements import Runs
 from ipusim.program.mapping import I64
@@ -23,6 +24,7 @@ from ipusim.program.wiring import FieldColumns, WiredGroup
 
 CHUNK_BYTES = 131072  # of gathered fields held at a time: fits the second-level cache of the host
 ALIGNMENT = 64
+LARGEST_CLEARED = 2**30  # bytes of a variable: more than all tiles of a chip hold together
 
 Array = NDArray[Any]
 
@@ -57,9 +59,19 @@ class Storage:
 
 
 def _zeros(variable: Variable) -> Array:
-    """A flat array of zeros; written at once, for numpy asks for large pages where it does not ask for cleared ones."""
-    array = np.empty(max(1, variable.elements), variable.dtype.numpy)
-    array.fill(0)
+    """A flat array of zeros; written at once, for numpy asks for large pages where it does not ask for cleared ones.
+
+    What no chip could hold is left to the operating system to clear when it is touched.
+    """
+    shape, dtype = max(1, variable.elements), variable.dtype.numpy
+    try:
+        if variable.elements * variable.dtype.bytes > LARGEST_CLEARED:
+            return np.zeros(shape, dtype)
+        array = np.empty(shape, dtype)
+        array.fill(0)
+    except (MemoryError, ValueError):
+        need = f"{variable.elements * variable.dtype.bytes:,} bytes"
+        raise BadInput(f"{variable.name}: the host has no memory for {need}; make the variable smaller") from None
     return array
 
 
@@ -196,7 +208,7 @@ def _rows(moves: list[Moves], low: int, high: int) -> NDArray[np.int64]:
 def aligned_moves(source: Runs, target: Runs, storage: Storage) -> NDArray[np.int64]:
     """Rows (to, from, bytes) that copy the elements of one view to those of another, in order."""
     edges = np.union1d(np.cumsum(source.length), np.cumsum(target.length))
-    begin = np.concatenate([[0], edges[:-1]]).astype(np.int64)
+    begin = np.concatenate([[0], edges])[:-1].astype(np.int64)
     size = edges - begin
     rows = [_at(runs, begin, storage) for runs in (target, source)]
     width = storage.size[source.variable[0]] if len(source) else 1

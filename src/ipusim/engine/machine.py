@@ -19,7 +19,7 @@ from ipusim.engine.leaves import Wired, find_leaves, predicates
 from ipusim.engine.loaded import Storage
 from ipusim.engine.tables import build_tables
 from ipusim.engine.times import build_times
-from ipusim.errors import Aborted, CodeletError, InvalidProgram
+from ipusim.errors import Aborted, BadInput, CodeletError
 from ipusim.hw import cost
 from ipusim.hw.spec import ChipSpec
 from ipusim.program import elements
@@ -31,6 +31,7 @@ from ipusim.program.placing import intervals_of
 from ipusim.program.tensor import Tensor
 
 Array = NDArray[Any]
+MANY_RUNS = 1000  # of a view: writing them one by one takes longer than writing by element
 SLICE_SECONDS = 0.05  # of running between two looks for Ctrl-C
 
 
@@ -47,6 +48,7 @@ class Machine:
         self.conditions = predicates(self.flow, self.where, chip)
         self.tables = build_tables(self.leaves, self.storage, chip.generation)
         self.times = build_times(self.leaves, self.tables, chip)
+        self._turn = 0
         self.reset()
         for tensor, values in graph.initial:
             self.write(tensor, values)
@@ -77,17 +79,24 @@ class Machine:
         yield from self._advance(program, serve, step=True)
 
     def _advance(self, program: int, serve: Callable[[Site], None], *, step: bool) -> Iterator[int]:
+        self._turn += 1
+        turn = self._turn
         self.reset()
-        registers = np.zeros(5, np.int64)
+        registers = np.zeros(4, np.int64)
         registers[drive.PC] = self.flow.starts[program]
         arguments = self._arguments(registers)
         budget = 1
         while True:
+            if turn != self._turn:
+                raise BadInput("step: another run has begun since; ask step() for a new iterator")
             registers[drive.BUDGET] = 1 if step else budget
             begun = time.perf_counter()
             why = drive.run(*arguments)
-            if time.perf_counter() - begun < SLICE_SECONDS:
+            took = time.perf_counter() - begun
+            if took < SLICE_SECONDS:
                 budget *= 2
+            elif took > 4 * SLICE_SECONDS:
+                budget = max(1, budget // 8)
             site = int(registers[drive.SITE])
             match why:
                 case drive.DONE:
@@ -104,8 +113,6 @@ class Machine:
                         yield site
                 case drive.FAILED:
                     raise self._failure(self.flow.sites[site])
-                case drive.TOO_DEEP:
-                    raise InvalidProgram(["a function calls itself"])
 
     def _arguments(self, registers: I64) -> tuple[Any, ...]:
         sites = self.flow.sites
@@ -119,7 +126,6 @@ class Machine:
             self.flow.array(),
             registers,
             np.zeros(max(1, self.flow.slots), np.int64),
-            np.zeros(max(1, len(self.graph.functions) + 1), np.int64),
             self.site_leaf,
             address,
             kind,
@@ -131,6 +137,7 @@ class Machine:
             self.times.runs,
             self.times.patience,
             self.times.quick,
+            self.times.weight,
             self.times.now,
             self.tables.part_first,
             self.tables.parts,
@@ -184,12 +191,21 @@ class Machine:
         """Stores an array (of the tensor's shape and type) in a tensor's elements."""
         flat = np.ascontiguousarray(values).reshape(-1)
         found = elements.runs([tensor])
+        if len(found) > MANY_RUNS:
+            self._write_elements(tensor, flat)
+            return
         at = 0
         for number, start, length in zip(
             found.variable.tolist(), found.start.tolist(), found.length.tolist(), strict=True
         ):
             self.storage.arrays[number][start : start + length] = flat[at : at + length]
             at += length
+
+    def _write_elements(self, tensor: Tensor, flat: Array) -> None:
+        numbers, at = (found.reshape(-1) for found in elements.positions(tensor))
+        for variable in tensor.variables():
+            mine = numbers == variable.number
+            self.storage.arrays[variable.number][at[mine]] = flat[mine]
 
     def read(self, tensor: Tensor) -> Array:
         """The elements of a tensor, as an array of its own."""

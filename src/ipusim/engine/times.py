@@ -25,6 +25,7 @@ from ipusim.program.wiring import WiredGroup
 
 LARGE_ELEMENTS = 20_000  # wired to a compute set: worth compiling without counting after two runs
 PATIENCE = 500  # runs after which a small one is
+ELEMENTS_PER_WEIGHT = 16  # that a host works on while it would look at a site
 Grid = NDArray[np.int64]
 
 
@@ -34,7 +35,8 @@ class Times:
     """Tables of times, read and written by ipusim.engine.drive.
 
     Per leaf and tile: `fixed` (cycles that were given), `busy` (of the last run), `before`, `after` (copies).  Per
-    leaf: `state`, `now` (phases of its slowest tile), `runs`, `patience`, `quick`.  Entries of leaf l are at
+    leaf: `state`, `now` (phases of its slowest tile), `runs`, `patience`, `quick`, `weight` (work of the host, in sites
+    that do nothing).  Entries of leaf l are at
     `entry_first`[l].., by tile: `entry_tile`, `entry_worker` (-1: all six), `entry_slot`.
     """
 
@@ -47,6 +49,7 @@ class Times:
     runs: I64
     patience: I64
     quick: I64
+    weight: I64
     entry_first: I64
     entry_tile: I64
     entry_worker: I64
@@ -74,6 +77,7 @@ def build_times(leaves: Sequence[Leaf], tables: Tables, chip: ChipSpec) -> Times
         now=np.zeros((count, 3), np.int64),
         runs=np.zeros(count, np.int64),
         patience=np.array([_patience(leaf) for leaf in leaves] or [0], np.int64),
+        weight=np.array([1 + _elements(leaf) // ELEMENTS_PER_WEIGHT for leaf in leaves] or [1], np.int64),
         quick=np.array([int(leaf.copy is not None) for leaf in leaves] or [0], np.int64),
         entry_first=np.cumsum([len(e) for e in entries]).astype(np.int64),
         entry_tile=every[0],
@@ -88,20 +92,28 @@ def _state(leaf: Leaf) -> int:
 
 
 def _patience(leaf: Leaf) -> int:
-    size = sum(int(f.runs.length.sum()) for g in leaf.groups for f in g.fields)
-    return 2 if size > LARGE_ELEMENTS else PATIENCE
+    return 2 if _elements(leaf) > LARGE_ELEMENTS else PATIENCE
+
+
+def _elements(leaf: Leaf) -> int:
+    """Elements that a compute set is wired to, or that a copy moves."""
+    moved = leaf.copy.source.elements if leaf.copy is not None else 0
+    return moved + sum(int(f.runs.length.sum()) for g in leaf.groups for f in g.fields)
 
 
 def _entries(leaf: Leaf, tables: Tables, chip: ChipSpec, before: I64, after: I64, fixed: I64) -> Grid:
-    """(tile, worker, slot) of every vertex of a compute set that is counted, by tile."""
+    """(tile, worker, slot) of every vertex of a compute set that is counted, by tile.
+
+    The launch of a compute set is added to these; tile cycles that were given for a MultiVertex contain its own, as
+    those of the vendor's estimators do.
+    """
     if not leaf.groups or isinstance(leaf.around, CopyCosts):
         return np.zeros((0, 3), np.int64)
     tile = np.concatenate([g.tile.astype(np.int64) for g in leaf.groups])
     multi = np.repeat([g.codelet.kind == "multi" for g in leaf.groups], [len(g) for g in leaf.groups])
     first = tables.slot_first[leaf.first_group :]
     slot = np.concatenate([first[k] + np.arange(len(g)) * lanes(g) for k, g in enumerate(leaf.groups)])
-    set_order = np.concatenate([g.added + 2**32 * k for k, g in enumerate(leaf.groups)])
-    order = np.lexsort((set_order, tile))
+    order = np.lexsort((np.concatenate([g.added for g in leaf.groups]), tile))
     worker = np.empty(len(tile), np.int64)
     worker[order] = _round_robin(tile[order], multi[order], chip.tile.workers)
     before += _longest(tile, np.maximum(worker, 0), leaf.around.before, chip)
@@ -147,7 +159,12 @@ def given_cycles(group: WiredGroup) -> I64:
 
 def _asked(group: WiredGroup, override: Any, sizes: dict[str, Any]) -> int:
     """What the user's function answers.  Raises BadInput if that is no number of cycles."""
-    answer = override(**sizes)
+    try:
+        answer = override(**sizes)
+    except Exception as error:
+        raise BadInput(
+            f"codelet {group.codelet.name}: its cycles function failed for {sizes}: {type(error).__name__}: {error}"
+        ) from error
     if isinstance(answer, bool) or not isinstance(answer, int | float | np.number) or not 0 <= answer < 2**62:
         raise BadInput(f"codelet {group.codelet.name}: its cycles function answered {answer!r} for {sizes}")
     return int(answer)

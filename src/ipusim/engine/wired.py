@@ -5,7 +5,7 @@ tile before the vertex runs and scattered after it, on the worker that owns the 
 arrives by the exchange, in order, in a buffer of its own, and costs the tile nothing more.  What a vertex writes for
 another tile leaves by a second exchange.
 
-    copy = 40 slots + per row 8 + one per 64-bit word; rows of one word: the words alone
+    copy of a field = 40 slots + per row 8 + one per 64-bit word; rows of one word: the words alone
 
 Omitted: control code between the phases; memory conflicts.  Source: github thorbenlouw/lbm-graphcore, a stencil program
 profiled on a GC2, which these rules reproduce (docs/validation.md).
@@ -40,14 +40,15 @@ class Surroundings:
     """Costs of a compute set beside its vertices.
 
     `before`, `after` (vertices,): slots of copies of each vertex, groups one after another; `arriving`, `leaving`: the
-    exchanges before and after; `copied` (tiles,): bytes of gathered fields, `edges` (tiles,): connected ranges.
+    exchanges before and after; `held` (tiles,): bytes of what arrives, of gathered fields and of results for other
+    tiles, `edges` (tiles,): connected ranges.
     """
 
     before: I64
     after: I64
     arriving: Schedule
     leaving: Schedule
-    copied: I64
+    held: I64
     edges: I64
 
 
@@ -56,7 +57,7 @@ def surroundings(
 ) -> Surroundings:
     """Copies and exchange of a compute set."""
     before, after, arrivals, departures = [], [], [], []
-    copied, edges = np.zeros(chip.tiles, np.int64), np.zeros(chip.tiles, np.int64)
+    held, edges = np.zeros(chip.tiles, np.int64), np.zeros(chip.tiles, np.int64)
     sizes = np.array([v.dtype.bytes for v in variables], np.int64)
     base = np.concatenate([[0], np.cumsum([v.elements for v in variables])]).astype(np.int64)
     for group in groups:
@@ -70,15 +71,18 @@ def surroundings(
             if spec.role != "in":
                 np.add.at(post, found.vertex, found.slots)
                 departures.append(found.messages(receiving=False))
-            np.add.at(copied, group.tile[found.vertex], found.buffer)
+            np.add.at(held, group.tile[found.vertex], found.buffer)
+            if spec.role == "out":
+                held += found.far_bytes(spec.dtype.bytes, chip.tiles)
         before.append(pre)
         after.append(post)
+    arriving = _exchange(arrivals, sizes, chip)
     return Surroundings(
         before=_joined(before),
         after=_joined(after),
-        arriving=_exchange(arrivals, sizes, chip),
+        arriving=arriving,
         leaving=_exchange(departures, sizes, chip),
-        copied=copied,
+        held=held + arriving.received,
         edges=edges,
     )
 
@@ -89,7 +93,7 @@ def _joined(parts: Sequence[I64]) -> I64:
 
 def _exchange(parts: Sequence[NDArray[np.int64]], sizes: I64, chip: ChipSpec) -> Schedule:
     rows = np.concatenate([np.zeros((0, 5), np.int64), *parts])
-    return schedule(collect(rows, sizes, chip.tiles), tiles=chip.tiles, spec=chip.exchange)
+    return schedule(collect(rows, sizes), tiles=chip.tiles, spec=chip.exchange)
 
 
 @final
@@ -116,7 +120,14 @@ class _Field:
         copied, slots, buffer = _copies(
             vector, pieces.tile == tile, variable, pieces.position, pieces.length, size, len(vertex_of_vector)
         )
-        return _Field(pieces, variable, base[variable] + pieces.begin, tile, vertex_of_vector[copied], slots, buffer)
+        vertex = vertex_of_vector[copied]
+        slots[np.append(True, vertex[1:] != vertex[:-1])[: len(vertex)]] += COPY_SLOTS
+        return _Field(pieces, variable, base[variable] + pieces.begin, tile, vertex, slots, buffer)
+
+    def far_bytes(self, size: int, tiles: int) -> I64:
+        """Bytes of elements of other tiles, for each tile whose vertices have them.  Returns: (tiles,) int64."""
+        far = self.pieces.tile != self.tile
+        return np.bincount(self.tile[far], self.pieces.length[far] * size, tiles).astype(np.int64)
 
     def messages(self, *, receiving: bool) -> NDArray[np.int64]:
         """(from, to, first of all elements, elements, variable) of what is on another tile."""
@@ -162,7 +173,7 @@ def _copies(
             end = at
         if rows > 1 or (rows == 1 and far):
             which[found] = vector[i]
-            slots[found] = COPY_SLOTS + (cost64 if aligned else cost32)
+            slots[found] = cost64 if aligned else cost32
             buffer[found] = near
             found += 1
         i = end
@@ -180,27 +191,48 @@ class CopyCosts:
     moving: Schedule
 
 
-def copy_costs(source: Pieces, target: Pieces, *, base: I64, variable: I64, size: int, chip: ChipSpec) -> CopyCosts:
-    """Costs of moving pieces pairwise; `variable` (pieces,): the source's."""
+def copy_costs(
+    source: Pieces, target: Pieces, *, base: I64, variable: tuple[I64, I64], size: int, chip: ChipSpec
+) -> CopyCosts:
+    """Costs of moving pieces pairwise; `variable`: number of the source's and the target's of each, both (pieces,)."""
     near = source.tile == target.tile
-    rows = np.stack([source.tile, target.tile, base[variable] + source.begin, source.length, variable], axis=1)[~near]
+    rows = np.stack([source.tile, target.tile, base[variable[0]] + source.begin, source.length, variable[0]], axis=1)
     sizes = np.zeros(len(base), np.int64) + size
+    here = [
+        (end.position[near], number[near]) for end, number in zip((target, source), reversed(variable), strict=True)
+    ]
+    landed = [(target.position[~near], variable[1][~near])]
     return CopyCosts(
-        before=_spread_copy(target.tile[near], target.position[near], source.length[near], size, 1, chip),
-        after=_spread_copy(target.tile[~near], target.position[~near], source.length[~near], size, 2, chip),
-        moving=schedule(collect(rows, sizes, chip.tiles), tiles=chip.tiles, spec=chip.exchange),
+        before=_spread_copy(target.tile[near], here, source.length[near], size, 1, chip),
+        after=_spread_copy(target.tile[~near], landed, source.length[~near], size, 2, chip),
+        moving=schedule(collect(rows[~near], sizes, once=False), tiles=chip.tiles, spec=chip.exchange),
     )
 
 
-def _spread_copy(tile: I64, position: I64, length: I64, size: int, least: int, chip: ChipSpec) -> I64:
-    """Cycles of an on-tile copy of at least `least` rows, its rows and words dealt to all workers of the tile."""
+def _spread_copy(tile: I64, ends: Sequence[tuple[I64, I64]], length: I64, size: int, least: int, chip: ChipSpec) -> I64:
+    """Cycles of an on-tile copy of at least `least` rows, its rows and words dealt to all workers of the tile.
+
+    `ends`: (position, variable) of every piece where it is stored and, if it was here before, where it comes from; a
+    row goes on as long as all of them do.
+    """
     out = np.zeros(chip.tiles, np.int64)
-    order = np.lexsort((position, tile))
-    t, p, n = tile[order], position[order], length[order]
-    new = np.append(True, (t[1:] != t[:-1]) | (p[1:] != p[:-1] + n[:-1])) if len(t) else np.zeros(0, bool)
-    words = np.bincount(t, weights=-(-n * size // COPY_WORD_BYTES), minlength=chip.tiles).astype(np.int64)
-    rows = np.bincount(t[new], minlength=chip.tiles)
-    each = -(-rows // chip.tile.workers) * COPY_ROW_SLOTS + -(-words // chip.tile.workers)
+    if not len(tile):
+        return out
+    order = np.lexsort((*ends[0], tile))
+    tile, length = tile[order], length[order]
+    new, aligned = np.append(True, tile[1:] != tile[:-1]), np.ones(len(tile), bool)
+    for position, variable in ((p[order], v[order]) for p, v in ends):
+        new[1:] |= (position[1:] != position[:-1] + length[:-1]) | (variable[1:] != variable[:-1])
+        aligned &= position * size % COPY_WORD_BYTES == 0
+    nbytes = np.bincount(np.cumsum(new) - 1, length * size).astype(np.int64)
+    width = np.where(aligned[new] & (nbytes % COPY_WORD_BYTES == 0), COPY_WORD_BYTES, COPY_WORD_BYTES // 2)
+    words = -(-nbytes // width)
+    per_tile = [
+        np.bincount(tile[new], weights, chip.tiles).astype(np.int64)
+        for weights in (np.ones(len(words)), words > 1, words)
+    ]
+    rows, long_rows, moved = per_tile
+    each = -(-long_rows // chip.tile.workers) * COPY_ROW_SLOTS + -(-moved // chip.tile.workers)
     busy = rows >= least
     out[busy] = chip.tile.workers * (COPY_SLOTS + each[busy])
     return out

@@ -9,13 +9,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, final
 
-import numpy as np
-
 from ipusim.errors import BadInput
 from ipusim.program.graph import ComputeSet
 from ipusim.program.graph import Execute as Execute
+from ipusim.program.subscripts import is_whole
 from ipusim.program.tensor import Tensor
 from ipusim.program.where import users_line
+
+MOST_REPEATS = 2**31 - 1  # a loop counter is a register of 32 bits
 
 
 def as_program(part: Any) -> Program:
@@ -85,8 +86,9 @@ class Repeat:
     body: Any
 
     def __post_init__(self) -> None:
-        if isinstance(self.count, bool) or not isinstance(self.count, int) or self.count < 0:
-            raise BadInput(f"Repeat: the count is a whole number of at least 0, not {self.count!r}")
+        if not is_whole(self.count) or not 0 <= self.count <= MOST_REPEATS:
+            raise BadInput(f"Repeat: the count is a whole number from 0 to {MOST_REPEATS}, not {self.count!r}")
+        object.__setattr__(self, "count", int(self.count))
         object.__setattr__(self, "body", as_program(self.body))
 
 
@@ -146,9 +148,7 @@ class Switch:
 
     def __post_init__(self) -> None:
         _scalar("Switch", self.selector)
-        if not isinstance(self.cases, Mapping) or any(
-            isinstance(k, bool) or not isinstance(k, int | np.integer) for k in self.cases
-        ):
+        if not isinstance(self.cases, Mapping) or not all(is_whole(k) and abs(k) < 2**32 for k in self.cases):
             raise BadInput(f"Switch: the cases are a dict from whole numbers to programs, not {self.cases!r}")
         object.__setattr__(self, "cases", {int(k): as_program(v) for k, v in self.cases.items()})
         object.__setattr__(self, "default", as_program(self.default))
@@ -221,7 +221,9 @@ class StreamCopy:
 @final
 @dataclass(frozen=True, eq=False, slots=True)
 class WriteUndef:
-    """The tensor's variables hold nothing of use until they are written again: their memory is free till then."""
+    """A tensor holds nothing of use until it is written again; memory of variables that lie in it whole is free till
+    then.
+    """
 
     tensor: Tensor
 

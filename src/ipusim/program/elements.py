@@ -188,7 +188,7 @@ def runs_of_boxes(every: list[Box], per_view: Sequence[int]) -> Runs:
 def cut(found: Runs, edges: I64) -> Runs:
     """Runs of one view cut at positions `edges` (ascending, the last is the view's length) of its elements."""
     ends = np.cumsum(found.length)
-    begin = np.concatenate([[0], edges[:-1]]).astype(np.int64)
+    begin = np.concatenate([[0], edges])[:-1].astype(np.int64)
     run = np.searchsorted(ends, begin, "right")
     start = found.start[run] + begin - (ends - found.length)[run]
     first = np.array([0, len(edges)], np.int64)

@@ -15,13 +15,14 @@ from typing import Any, Literal, TypeVar, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ipusim.dtype import DType, as_dtype, converted
+from ipusim.dtype import DType, as_array, as_dtype, converted
 from ipusim.errors import BadInput, UnknownName
 from ipusim.hw.spec import SystemSpec
 from ipusim.lang.decorator import TileCodelet
 from ipusim.program.codelet import Array, Codelet
 from ipusim.program.mapping import I32, Mapping, Shape
 from ipusim.program.placing import GRAIN_BYTES, MIN_BYTES_PER_TILE, paint, paint_linearly, tile_mapping
+from ipusim.program.subscripts import as_shape, is_whole
 from ipusim.program.tensor import Initial, Tensor, Variable
 from ipusim.program.where import users_line
 from ipusim.program.wiring import Vertex, VertexColumns
@@ -145,6 +146,10 @@ class ComputeSet:
     groups: list[VertexGroup] = field(default_factory=list)
     added: dict[TileCodelet, VertexColumns] = field(default_factory=dict)
 
+    def size(self) -> int:
+        """Vertices that a tile program added."""
+        return sum(len(built) for built in self.added.values())
+
 
 @final
 @dataclass(frozen=True, eq=False, slots=True)
@@ -178,6 +183,7 @@ class Graph:
         self.tiles = target if isinstance(target, int) else target.num_tiles
         self.name = name
         self.variables: list[Variable] = []
+        self._named: dict[str, Variable] = {}
         self.steps: list[Execute] = []
         self.added: list[ComputeSet] = []
         self.initial: list[tuple[Tensor, Array]] = []
@@ -211,6 +217,7 @@ class Graph:
         )
         variable.number = len(self.variables)
         self.variables.append(variable)
+        self._named.setdefault(name, variable)
         return variable
 
     def execute(self, name: str, op: int, groups: Sequence[VertexGroup]) -> ComputeSet:
@@ -240,20 +247,27 @@ class Graph:
 
         Raises BadInput for a shape with negative sizes or a name that is taken, UnknownName for a type no tile has.
         """
-        sizes = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
-        if any(isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 0 for n in sizes):
-            raise BadInput(f"variable {name!r}: a shape is whole numbers of at least 0, not {shape!r}")
-        label = name or f"variable{len(self.variables)}"
-        if any(v.name == label for v in self.variables) and name:
+        sizes = as_shape(f"variable {name!r}", shape)
+        if not isinstance(name, str):
+            raise BadInput(f"add_variable: a name is a string, not {name!r}")
+        if name in self._named:
             raise BadInput(f"variable {name!r}: the name is taken; names tell host reads and reports apart")
-        made = self.add_storage(tuple(int(n) for n in sizes), as_dtype(dtype), label)
+        made = self.add_storage(sizes, as_dtype(dtype), name or self._free_name("variable"))
         made.line = users_line()
         return Tensor.of(made)
 
+    def _free_name(self, kind: str) -> str:
+        """A name that no variable has."""
+        name, number = f"{kind}{len(self.variables)}", len(self.variables)
+        while name in self._named:
+            number += 1
+            name = f"{kind}{number}"
+        return name
+
     def add_constant(self, values: ArrayLike, dtype: DType | str, name: str = "", tile: int | None = None) -> Tensor:
         """A variable whose values are there when the program is loaded; on `tile` if one is given."""
-        array = np.asarray(values)
-        made = self.add_variable(array.shape, dtype, name or f"constant{len(self.variables)}")
+        array = as_array(f"constant {name!r}" if name else "add_constant", values)
+        made = self.add_variable(array.shape, dtype, name or self._free_name("constant"))
         self.set_initial_value(made, array)
         if tile is not None:
             self.set_tile_mapping(made, tile)
@@ -265,7 +279,7 @@ class Graph:
         Raises BadInput if the shape differs, or for values that the element type cannot hold.
         """
         self._check_own("set_initial_value", tensor)
-        array = np.asarray(values)
+        array = as_array(f"initial values of {tensor.label!r}", values)
         if array.shape not in ((), tensor.shape):
             raise BadInput(f"{tensor.label}: initial values of shape {array.shape} for a tensor of {tensor.shape}")
         made = converted(f"initial values of {tensor.label!r}", array, tensor.dtype)
@@ -278,12 +292,13 @@ class Graph:
         """
         line = users_line()
         self._check_own("set_tile_mapping", tensor)
-        if isinstance(tile, int | np.integer):
+        if is_whole(tile):
             paint(tensor, int(tile), line)
             return
+        per_tile: Any = tile
         flat = tensor.flatten()
         try:
-            pieces = [(number, begin, end) for number, intervals in enumerate(tile) for begin, end in intervals]
+            pieces = [(number, begin, end) for number, intervals in enumerate(per_tile) for begin, end in intervals]
         except (TypeError, ValueError):
             raise BadInput(
                 f"{tensor.label}: a mapping is a tile or, for each tile, intervals (begin, end), not {tile!r}"
@@ -301,6 +316,7 @@ class Graph:
 
     def get_tile_mapping(self, tensor: Tensor) -> list[list[tuple[int, int]]]:
         """For each tile, the intervals (begin, end) of the flattened view that it holds."""
+        self._check_own("get_tile_mapping", tensor)
         return tile_mapping(tensor, self.tiles)
 
     def map_linearly(
@@ -320,12 +336,13 @@ class Graph:
             first_tile: where the first piece goes; the tiles after the last one follow from tile 0.
         """
         self._check_own("map_linearly", tensor)
-        if not 0 <= first_tile < self.tiles:
-            raise BadInput(f"{tensor.label}: first_tile {first_tile}; the device has tiles 0 to {self.tiles - 1}")
+        if not is_whole(first_tile) or not 0 <= first_tile < self.tiles:
+            raise BadInput(f"{tensor.label}: first_tile {first_tile!r}; the device has tiles 0 to {self.tiles - 1}")
         width = grain if grain is not None else max(1, GRAIN_BYTES // tensor.dtype.bytes)
-        if width < 1 or min_bytes_per_tile < 0:
+        if not (is_whole(width) and width >= 1 and is_whole(min_bytes_per_tile) and min_bytes_per_tile >= 0):
             raise BadInput(
-                f"{tensor.label}: grain {grain} and min_bytes_per_tile {min_bytes_per_tile} must be positive"
+                f"{tensor.label}: grain {grain!r} and min_bytes_per_tile {min_bytes_per_tile!r} must be positive whole "
+                "numbers"
             )
         paint_linearly(
             tensor,
@@ -354,14 +371,16 @@ class Graph:
         line = users_line()
         if not isinstance(compute_set, ComputeSet):
             raise BadInput(f"{line}: add_vertex needs a compute set of Graph.add_compute_set, not {compute_set!r}")
-        if isinstance(tile, bool) or not isinstance(tile, int | np.integer):
+        if not is_whole(tile):
             raise BadInput(f"{line}: add_vertex: a tile is a whole number, not {tile!r}")
         if not isinstance(codelet, TileCodelet):
             raise BadInput(f"{line}: add_vertex needs a function made by @ipusim.codelet, not {codelet!r}")
+        if not isinstance(fields or {}, MappingOf):
+            raise BadInput(f"{line}: add_vertex: the fields are a dict from names to tensors, not {fields!r}")
         built = compute_set.added.get(codelet)
         if built is None:
             built = compute_set.added[codelet] = VertexColumns(codelet)
-        vertex = Vertex(built, built.add(int(tile), line))
+        vertex = Vertex(built, built.add(int(tile), line, compute_set.size()))
         roles = {f.name: f for f in codelet.fields}
         for name, to in (fields or {}).items():
             spec = roles.get(name)
@@ -395,14 +414,13 @@ class Graph:
 
         if name in self.streams:
             raise BadInput(f"stream {name!r}: the name is taken")
-        if isinstance(elements, bool) or not isinstance(elements, int | np.integer) or elements < 1:
+        if not is_whole(elements) or elements < 1:
             raise BadInput(f"stream {name!r}: a packet has a whole number of elements, at least 1, not {elements!r}")
         made = self.streams[name] = Stream(name, as_dtype(dtype), int(elements), to_device)
         return made
 
     def tensor(self, name: str) -> Tensor:
         """The variable of a name, whole.  Raises UnknownName."""
-        for variable in self.variables:
-            if variable.name == name:
-                return Tensor.of(variable)
-        raise UnknownName("variable", name, (v.name for v in self.variables))
+        if name not in self._named:
+            raise UnknownName("variable", name, self._named)
+        return Tensor.of(self._named[name])

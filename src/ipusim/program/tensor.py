@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as Dict
 from math import prod
-from types import EllipsisType
 from typing import Any, Protocol, final
 
 import numpy as np
@@ -21,9 +20,9 @@ from ipusim.errors import BadInput, InvalidProgram
 from ipusim.program import mapping as maps
 from ipusim.program.mapping import Mapping, Shape
 from ipusim.program.painting import Painting
+from ipusim.program.subscripts import Index, as_axis, as_shape, check_join, inferred, is_whole, subscript
 
 Array = NDArray[Any]
-Index = int | slice | EllipsisType | None | tuple[int | slice | EllipsisType | None, ...]
 
 
 class Initial(Protocol):
@@ -90,7 +89,7 @@ class Variable:
 class Tensor:
     """A view: one step (`kind`, `args`) applied to `sources`; kind "variable" is the leaf."""
 
-    __slots__ = ("_mapping", "args", "dtype", "kind", "place", "shape", "sources", "variable")
+    __slots__ = ("_mapping", "_variables", "args", "dtype", "kind", "place", "shape", "sources", "variable")
 
     def __init__(
         self,
@@ -110,6 +109,7 @@ class Tensor:
             variable,
         )
         self._mapping: Mapping | None = None
+        self._variables: tuple[Variable, ...] | None = None if variable is None else (variable,)
         self.place: Any = None  # see ipusim.program.elements
 
     @staticmethod
@@ -119,22 +119,24 @@ class Tensor:
 
     # -- views ---------------------------------------------------------------------------------------------------------
 
-    def reshape(self, shape: Sequence[int]) -> Tensor:
-        """Row-major view under another shape."""
-        new = tuple(int(n) for n in shape)
+    def reshape(self, shape: int | Sequence[int]) -> Tensor:
+        """Row-major view under another shape; one size may be -1.  Raises BadInput if the elements do not fit it."""
+        new = shape if type(shape) is tuple and shape == self.shape else inferred(self.label, self.shape, shape)
         if new == self.shape:
             return self
-        if prod(new) != prod(self.shape):
-            raise BadInput(f"{self.label}: cannot view shape {self.shape} as {new}")
+        return self.as_shape(new)
+
+    def as_shape(self, shape: Shape) -> Tensor:
+        """`reshape` to a shape that is known to fit and to differ."""
         if self.kind == "reshape":
-            return self.sources[0].reshape(new)
-        return Tensor("reshape", new, self.dtype, (self,), new)
+            return self.sources[0] if self.sources[0].shape == shape else self.sources[0].as_shape(shape)
+        return Tensor("reshape", shape, self.dtype, (self,), shape)
 
     def transpose(self, axes: Sequence[int]) -> Tensor:
-        """Axes reordered."""
-        order = tuple(int(a) for a in axes)
+        """Axes reordered.  Raises BadInput unless each is named once."""
+        order = tuple(self._axis(a) for a in axes)
         if sorted(order) != list(range(len(self.shape))):
-            raise BadInput(f"{self.label}: {order} is not an order of the {len(self.shape)} axes")
+            raise BadInput(f"{self.label}: {tuple(axes)} is not an order of the {len(self.shape)} axes")
         if order == tuple(range(len(order))):
             return self
         if self.kind == "permute":
@@ -144,7 +146,7 @@ class Tensor:
     def slice(self, axis: int, start: int, stop: int) -> Tensor:
         """Elements start..stop of an axis.  Raises BadInput outside the axis."""
         axis = self._axis(axis)
-        if not 0 <= start <= stop <= self.shape[axis]:
+        if not (is_whole(start) and is_whole(stop) and 0 <= start <= stop <= self.shape[axis]):
             raise BadInput(f"{self.label}: slice {start}:{stop} of axis {axis}, which has {self.shape[axis]} elements")
         if (start, stop) == (0, self.shape[axis]):
             return self
@@ -164,7 +166,7 @@ class Tensor:
 
     def broadcast_to(self, shape: Sequence[int]) -> Tensor:
         """Axes of size one repeated, leading axes added, as numpy does.  Raises BadInput where numpy could not."""
-        new = tuple(int(n) for n in shape)
+        new = as_shape(self.label, shape)
         own = new[len(new) - len(self.shape) :]
         if len(new) < len(self.shape) or any(n not in (1, m) for n, m in zip(self.shape, own, strict=True)):
             raise BadInput(f"{self.label}: cannot broadcast shape {self.shape} to {new}")
@@ -203,17 +205,14 @@ class Tensor:
     def broadcast(self, count: int, axis: int = 0) -> Tensor:
         """`count` repeats along an axis, as Poplar's broadcast: the axis grows by that factor."""
         axis = self._axis(axis)
-        if count < 1:
-            raise BadInput(f"{self.label}: cannot broadcast {count} times")
+        if not is_whole(count) or count < 1:
+            raise BadInput(f"{self.label}: cannot broadcast {count!r} times")
         if self.shape[axis] == 1:
             return self.broadcast_to((*self.shape[:axis], count, *self.shape[axis + 1 :]))
         return Tensor.concat([self] * count, axis)
 
     def _axis(self, axis: int) -> int:
-        found = axis + len(self.shape) if axis < 0 else axis
-        if not 0 <= found < len(self.shape):
-            raise BadInput(f"{self.label}: no axis {axis} in shape {self.shape}")
-        return found
+        return axis if type(axis) is int and 0 <= axis < len(self.shape) else as_axis(self.label, axis, self.shape)
 
     @property
     def elements(self) -> int:
@@ -236,7 +235,7 @@ class Tensor:
     @staticmethod
     def concat(parts: Sequence[Tensor], axis: int = 0) -> Tensor:
         """Tensors joined along an axis; their data stays where it is.  Raises BadInput where they do not match."""
-        check_join(parts, axis)
+        axis = check_join(parts, axis)
         if len(parts) == 1:
             return parts[0]
         shape = (*parts[0].shape[:axis], sum(p.shape[axis] for p in parts), *parts[0].shape[axis + 1 :])
@@ -251,9 +250,11 @@ class Tensor:
 
     def variables(self) -> tuple[Variable, ...]:
         """The variables it looks at, each once, in order."""
-        if self.variable is not None:
-            return (self.variable,)
-        return tuple(dict.fromkeys(v for s in self.sources for v in s.variables()))
+        if self._variables is None:
+            one = len(self.sources) == 1
+            found = self.sources[0].variables() if one else tuple(v for s in self.sources for v in s.variables())
+            self._variables = found if one else tuple(dict.fromkeys(found))
+        return self._variables
 
     @property
     def mapping(self) -> Mapping:
@@ -370,70 +371,3 @@ class Tensor:
         for (kind, args), shape in zip(reversed(found[1]), shapes, strict=True):
             out = out.reshape(shape) if kind == "reshape" else out.transpose(np.argsort(args).tolist())
         return out
-
-
-def check_join(parts: Sequence[Tensor], axis: int) -> None:
-    """Raises BadInput unless tensors agree in type and in all axes but one."""
-    if not parts:
-        raise BadInput("concat of no tensors")
-    first = parts[0]
-    if not 0 <= axis < max(1, len(first.shape)):
-        raise BadInput(f"{first.label}: no axis {axis} in shape {first.shape} to join along")
-    for part in parts[1:]:
-        if part.dtype != first.dtype:
-            raise BadInput(f"cannot join {first.label} ({first.dtype}) and {part.label} ({part.dtype})")
-        if len(part.shape) != len(first.shape) or any(
-            a != b for i, (a, b) in enumerate(zip(part.shape, first.shape, strict=True)) if i != axis
-        ):
-            raise BadInput(f"cannot join {first.label} {first.shape} and {part.label} {part.shape} along axis {axis}")
-
-
-def subscript(tensor: Tensor, index: Index) -> Tensor:
-    """`tensor[index]`."""
-    items = index if isinstance(index, tuple) else (index,)
-    named = sum(1 for i in items if i is not None and i is not Ellipsis)
-    if items.count(Ellipsis) > 1 or named > len(tensor.shape):
-        raise BadInput(f"{tensor.label}: {len(items)} indices for shape {tensor.shape}")
-    out, axis, kept = tensor, 0, []
-    for item in items:
-        if item is None:
-            kept.append(1)
-        elif item is Ellipsis:
-            skipped = len(tensor.shape) - named
-            kept += out.shape[axis : axis + skipped]
-            axis += skipped
-        elif isinstance(item, slice):
-            out = _slice_axis(out, axis, item)
-            kept.append(out.shape[axis])
-            axis += 1
-        else:
-            out = _pick(out, axis, item)
-            axis += 1
-    return out.reshape((*kept, *out.shape[axis:]))
-
-
-def _pick(tensor: Tensor, axis: int, item: Any) -> Tensor:
-    size = tensor.shape[axis]
-    if isinstance(item, bool) or not isinstance(item, int | np.integer):
-        raise BadInput(f"{tensor.label}: an index is a whole number or a slice, not {item!r}")
-    at = int(item) + size if item < 0 else int(item)
-    if not 0 <= at < size:
-        raise BadInput(f"{tensor.label}: index {item} of axis {axis}, which has {size} elements")
-    return tensor.slice(axis, at, at + 1)
-
-
-def _slice_axis(tensor: Tensor, axis: int, item: slice) -> Tensor:
-    size = tensor.shape[axis]
-    for bound in (item.start, item.stop, item.step):
-        if bound is not None and (isinstance(bound, bool) or not isinstance(bound, int | np.integer)):
-            raise BadInput(f"{tensor.label}: a slice has whole numbers, not {bound!r}")
-    step = 1 if item.step is None else int(item.step)
-    if step == 0:
-        raise BadInput(f"{tensor.label}: a slice of step 0")
-    for bound in (item.start, item.stop):
-        if bound is not None and not -size <= bound <= size:
-            raise BadInput(f"{tensor.label}: slice bound {bound} of axis {axis}, which has {size} elements")
-    start, stop, step = item.indices(size)
-    if step == 1:
-        return tensor.slice(axis, start, max(start, stop))
-    return tensor.stride(axis, start, len(range(start, stop, step)), step)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ipusim.dtype import DType
 from ipusim.program import control
 from ipusim.program.conflicts import conflicts
 from ipusim.program.elements import runs
@@ -99,8 +100,16 @@ def _vertex(built: VertexColumns, row: int, tile: int, graph: Graph) -> Iterator
         value = built.values[member.name][row]
         if value is None:
             yield f"member {member.name!r}", f", member {member.name!r} has no value"
-        elif not member.dtype.is_float and int(value) != value:
+        elif not _holds(member.dtype, value):
             yield f"member {member.name!r}", f", member {member.name!r}: {value} is no {member.dtype}"
+
+
+def _holds(dtype: DType, value: float) -> bool:
+    """A number is one of a type; floats are rounded to theirs."""
+    if dtype.is_float:
+        return True
+    low, high = (0, 1) if dtype.kind == "bool" else (np.iinfo(dtype.numpy).min, np.iinfo(dtype.numpy).max)
+    return bool(low <= value <= high) and int(value) == value
 
 
 def _wire(spec: Any, wire: Any, graph: Graph) -> Iterator[str]:

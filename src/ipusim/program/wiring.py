@@ -26,22 +26,24 @@ Wire = Tensor | list[Tensor] | None
 class VertexColumns:
     """Vertices of one codelet in a compute set, in the order they were added."""
 
-    __slots__ = ("codelet", "lines", "tiles", "values", "wires")
+    __slots__ = ("codelet", "lines", "serial", "tiles", "values", "wires")
 
     def __init__(self, codelet: TileCodelet) -> None:
         self.codelet = codelet
         self.tiles: list[int] = []
         self.lines: list[str] = []
+        self.serial: list[int] = []
         self.wires: dict[str, list[Wire]] = {f.name: [] for f in codelet.fields}
         self.values: dict[str, list[float | None]] = {v.name: [] for v in codelet.values}
 
     def __len__(self) -> int:
         return len(self.tiles)
 
-    def add(self, tile: int, line: str) -> int:
-        """A row with nothing connected."""
+    def add(self, tile: int, line: str, serial: int) -> int:
+        """A row with nothing connected; `serial` vertices of the compute set were added before."""
         self.tiles.append(tile)
         self.lines.append(line)
+        self.serial.append(serial)
         for wires in self.wires.values():
             wires.append(None)
         for values in self.values.values():
@@ -110,8 +112,8 @@ class FieldColumns:
 @final
 @dataclass(frozen=True, eq=False, slots=True)
 class WiredGroup:
-    """Vertices of one codelet as columns, each (n,): `tile`, `added` (which of the codelet's vertices it was, in the
-    order of adding), `line` (the user's); fields and members.
+    """Vertices of one codelet as columns, each (n,): `tile`, `added` (how many vertices of any codelet the compute set
+    had before), `line` (the user's); fields and members.
     """
 
     codelet: TileCodelet
@@ -138,7 +140,8 @@ def columns(built: VertexColumns) -> WiredGroup:
         kind = np.float64 if member.dtype.is_float else np.int64
         values[member.name] = np.array([built.values[member.name][r] for r in rows], kind)
     tile = np.asarray(built.tiles, np.int32)[order]
-    return WiredGroup(built.codelet, tile, order, tuple(built.lines[r] for r in rows), tuple(fields), values)
+    added = np.asarray(built.serial, np.int64)[order]
+    return WiredGroup(built.codelet, tile, added, tuple(built.lines[r] for r in rows), tuple(fields), values)
 
 
 def _host_order(built: VertexColumns) -> I64:
