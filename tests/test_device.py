@@ -133,8 +133,11 @@ def test_programs_by_number(bench):
     engine.write_tensor("x", np.ones((2, 3)))
     engine.run(1)
     assert engine.read_tensor("x")[0, 0] == 4
-    one = engine.report(cs).cycles
-    assert engine.report().cycles == 2 * one
+    both = engine.report(cs)
+    assert engine.report().cycles == both.cycles
+    assert [s.repeats for s in both.steps] == [1, 1]
+    engine.run(0)
+    assert 2 * engine.report(cs).cycles == both.cycles
     for wrong in (2, -1, True, "0", 1.0):
         with says(f"run({wrong!r}): the engine has programs 0 to 1"):
             engine.run(wrong)

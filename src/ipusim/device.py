@@ -242,9 +242,9 @@ class Engine:
     def report(self, part: Any = None) -> Report:
         """What the last run did, or a part of it: all executions of a program that lies within it.
 
-        A compute set, or a list of parts, stands for the program made of it; what `Graph.add_function` made stands for
-        all calls.  Before any run, and for a part that is not in the last run or was not reached, the part is run on
-        copies of the variables.  Raises BadInput for a part that cannot be run that way (it moves streams).
+        A compute set stands for all its executions, a list for its parts, what `Graph.add_function` made for all calls.
+        Before any run, and for a part that is not in the last run or was not reached, the part is run on copies of the
+        variables.  Raises BadInput for a part that cannot be run that way (it moves streams).
         """
         if part is None:
             part = self.programs[self._last or 0]

@@ -238,8 +238,14 @@ class _Writer:
 def sites_of(flow: Flow, part: Program | Function) -> list[int]:
     """Sites inside a program, or inside the parts of a sequence that is not in it, by number."""
     known = frozenset[int]().union(*(s.inside for s in flow.sites))
+    if isinstance(part, Execute) and id(part) not in known:  # made for the question: its compute set is meant
+        return [i for i, s in enumerate(flow.sites) if _executes(s, part)]
     wanted = _known(part, known)
     return [i for i, s in enumerate(flow.sites) if s.inside & wanted]
+
+
+def _executes(site: Site, part: Execute) -> bool:
+    return isinstance(site.what, Execute) and site.what.compute_set is part.compute_set
 
 
 def _known(part: Program | Function, known: frozenset[int]) -> frozenset[int]:
