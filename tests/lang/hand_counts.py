@@ -12,8 +12,8 @@ from lang.slot_interpreter import Count
 
 from ipusim.lang import ir
 from ipusim.lang.costs import Costs, costs
-from ipusim.lang.flow import statements
 from ipusim.lang.parse import parse
+from ipusim.lang.reads import statements
 
 DATA = Path(__file__).parents[1] / "data" / "codelet_slots.csv"
 HAND = list(csv.DictReader(DATA.read_text().splitlines()))

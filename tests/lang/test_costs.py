@@ -22,8 +22,8 @@ from ipusim.lang.costs import PROFILES, code_bytes, costs
 from ipusim.lang.decorator import codelet
 from ipusim.lang.explain import explain
 from ipusim.lang.fields import InOut, Input, Output, Vector
-from ipusim.lang.flow import statements
 from ipusim.lang.parse import parse
+from ipusim.lang.reads import statements
 from ipusim.lang.slots import slots_of
 
 # -- hand counts

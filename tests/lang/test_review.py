@@ -16,8 +16,8 @@ from ipusim.lang import ir
 from ipusim.lang.costs import costs
 from ipusim.lang.decorator import codelet
 from ipusim.lang.fields import InOut, Input, Output, Vector
-from ipusim.lang.flow import statements
 from ipusim.lang.parse import parse
+from ipusim.lang.reads import statements
 
 HEAD = "def f(x: InOut[Vector[float32]], n: int) -> None:\n"
 

@@ -22,8 +22,8 @@ from typing import final
 
 from ipusim.errors import BadInput, UnknownName
 from ipusim.lang.blocks import Block
-from ipusim.lang.flow import statements
 from ipusim.lang.ir import For, Function
+from ipusim.lang.reads import statements
 from ipusim.lang.schedule import Mode, schedule
 from ipusim.lang.slots import BUNDLE_BYTES, POPC_FACTOR, Slots, slots_of
 from ipusim.lang.walk import lower

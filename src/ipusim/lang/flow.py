@@ -10,18 +10,13 @@ from ipusim.lang.ir import (
     Binary,
     Break,
     Cast,
-    Choose,
-    Compare,
     Const,
     Continue,
     Expr,
     For,
     Function,
     If,
-    Length,
     Load,
-    Logic,
-    MathCall,
     Name,
     Return,
     Stmt,
@@ -29,71 +24,10 @@ from ipusim.lang.ir import (
     Unary,
     While,
 )
+from ipusim.lang.reads import blocks, expressions, statements, walk
 from ipusim.lang.slots import UNROLL_BODIES, UNROLL_TRIPS
 
 _REDUCING = frozenset({"+", "-", "*", "min", "max"})
-
-
-def parts(node: Expr) -> tuple[Expr, ...]:
-    """The operands of an expression."""
-    match node:
-        case Load():
-            return node.index
-        case Length():
-            return (node.row,) if node.row is not None else ()
-        case Unary() | Cast():
-            return (node.operand,)
-        case Binary() | Compare():
-            return (node.left, node.right)
-        case Logic():
-            return node.parts
-        case Choose():
-            return (node.condition, node.then, node.other)
-        case MathCall():
-            return node.arguments
-        case _:
-            return ()
-
-
-def walk(node: Expr) -> Iterator[Expr]:
-    """An expression and everything in it."""
-    yield node
-    for part in parts(node):
-        yield from walk(part)
-
-
-def own(stmt: Stmt) -> tuple[Expr, ...]:
-    """The expressions of a statement itself, without those of statements inside it."""
-    match stmt:
-        case Assign():
-            return (stmt.value,)
-        case Store():
-            return (*stmt.index, stmt.value)
-        case For():
-            return (stmt.start, stmt.stop)
-        case While() | If():
-            return (stmt.condition,)
-        case _:
-            return ()
-
-
-def bodies(stmt: Stmt) -> tuple[tuple[Stmt, ...], ...]:
-    """The blocks inside a statement."""
-    match stmt:
-        case For() | While():
-            return (stmt.body,)
-        case If():
-            return (stmt.then, stmt.other)
-        case _:
-            return ()
-
-
-def statements(block: Iterable[Stmt]) -> Iterator[Stmt]:
-    """All statements, those inside others included."""
-    for stmt in block:
-        yield stmt
-        for body in bodies(stmt):
-            yield from statements(body)
 
 
 def reads(node: Expr) -> Iterator[str]:
@@ -127,7 +61,7 @@ def stored(block: Iterable[Stmt]) -> tuple[str, ...]:
 
 
 def _counts(stmts: Iterable[Stmt]) -> Counter[str]:
-    return Counter(n for s in statements(stmts) for e in own(s) for n in reads(e))
+    return Counter(n for s in statements(stmts) for e in expressions(s) for n in reads(e))
 
 
 def exposed(block: Sequence[Stmt]) -> set[str]:
@@ -135,9 +69,9 @@ def exposed(block: Sequence[Stmt]) -> set[str]:
     needed: set[str] = set()
     have: set[str] = set()
     for stmt in block:
-        for node in own(stmt):
+        for node in expressions(stmt):
             needed |= {n for n in reads(node) if n not in have}
-        for body in bodies(stmt):
+        for body in blocks(stmt):
             inside = exposed(body)
             needed |= inside - have - ({stmt.name} if isinstance(stmt, For) else set())
         if isinstance(stmt, (Assign, Store)) and (name := assigned_by(stmt)) is not None:
@@ -153,7 +87,7 @@ def carried(function: Function) -> frozenset[str]:
         if not isinstance(stmt, (For, While, If)):
             continue
         inside = _counts([stmt])
-        names = set(assigned(b for body in bodies(stmt) for b in body))
+        names = set(assigned(b for body in blocks(stmt) for b in body))
         found |= {n for n in names if total[n] > inside[n]}
         if isinstance(stmt, (For, While)):
             again = exposed(stmt.body)
@@ -209,7 +143,7 @@ def jumps(block: Sequence[Stmt]) -> bool:
 
 def continues(block: Iterable[Stmt]) -> bool:
     """True if a `continue` in the block goes on with the loop whose body the block is."""
-    inner = (b for s in block if isinstance(s, If) for b in bodies(s))
+    inner = (b for s in block if isinstance(s, If) for b in blocks(s))
     return any(isinstance(s, Continue) for s in block) or any(continues(b) for b in inner)
 
 
@@ -222,14 +156,14 @@ def reductions(block: Sequence[Stmt]) -> tuple[str, ...] | None:
     names = [n for n in assigned(flat) if n in exposed(block)]
     for name in names:
         sets = [s for s in flat if assigned_by(s) == name]
-        uses = sum(n == name for s in flat for e in own(s) for n in reads(e))
+        uses = sum(n == name for s in flat for e in expressions(s) for n in reads(e))
         if len(sets) != 1 or uses != 1 or not _reduces(sets[0], name):
             return None
     return tuple(names)
 
 
 def _reduces(stmt: Stmt, name: str) -> bool:
-    node = own(stmt)[-1]
+    node = expressions(stmt)[-1]
     if not isinstance(node, Binary) or node.op not in _REDUCING:
         return False
     if name in reads(node.left):

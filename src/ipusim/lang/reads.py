@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ipusim.lang import ir
 
@@ -68,7 +68,7 @@ def blocks(statement: ir.Stmt) -> tuple[tuple[ir.Stmt, ...], ...]:
     return ()
 
 
-def statements(body: tuple[ir.Stmt, ...]) -> Iterator[ir.Stmt]:
+def statements(body: Iterable[ir.Stmt]) -> Iterator[ir.Stmt]:
     """All statements of a body, outer before inner."""
     for statement in body:
         yield statement

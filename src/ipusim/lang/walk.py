@@ -25,6 +25,7 @@ from ipusim.lang import affine, flow, memory
 from ipusim.lang.blocks import Block, Lanes, Loop, NotVector, Scope, State, Value
 from ipusim.lang.instructions import Evaluator
 from ipusim.lang.ir import Assign, For, Function, If, Load, Stmt, Store, While
+from ipusim.lang.reads import expressions, statements, walk
 from ipusim.lang.schedule import Instr
 from ipusim.lang.slots import VECTOR_BYTES, Slots, kind_of
 
@@ -268,7 +269,7 @@ class Walker:
         """A loop of few literal trips: its body once per trip, or once per vector of them."""
         state = self.state
         count = flow.trips(stmt) or 0
-        self.collapsed |= {id(s) for s in flow.statements((stmt,)) if isinstance(s, For)}
+        self.collapsed |= {id(s) for s in statements((stmt,)) if isinstance(s, For)}
         start = flow.literal(stmt.start) or 0
         width = self._width(stmt, count)
         if width == 1:
@@ -346,7 +347,7 @@ def _power_of_two(step: int) -> bool:
 
 def _touched(stmt: For) -> tuple[str, ...]:
     """Vector fields that a loop reads or writes."""
-    nodes = [e for s in flow.statements(stmt.body) for root in flow.own(s) for e in flow.walk(root)]
+    nodes = [e for s in statements(stmt.body) for root in expressions(s) for e in walk(root)]
     loads = [e.field for e in nodes if isinstance(e, Load) and e.index]
     return tuple(dict.fromkeys(loads)) + flow.stored(stmt.body)
 
