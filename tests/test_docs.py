@@ -36,6 +36,14 @@ def test_guide():
         assert _lines(printed) == _lines(block[2] or ""), block[1]
 
 
+def test_the_tile_program_of_the_readme():
+    readme = DOCS.parent / "README.md"
+    blocks = [b[0] for b in BLOCK.finditer(readme.read_text()) if "@codelet" in b[1]]
+    ((_, printed),) = run("\n".join(blocks), readme)
+    assert "'compute'" in printed
+    assert "pairing:" in printed
+
+
 def test_a_changed_figure_is_noticed(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("```python\nprint(6 * 7)\n```\n\n```text\n41\n```\n")
