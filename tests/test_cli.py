@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -230,12 +232,23 @@ def test_what_does_not_fit_is_reported_and_still_computed(small, tmp_path):
     assert not ipusim.load_report(tmp_path / "report").memory.fits
 
 
+def wait_for_the_interpreter(pid):
+    """Until Python itself takes SIGINT (where /proc tells); before that no program could."""
+    status = Path(f"/proc/{pid}/status")
+    for _ in range(1000 if status.exists() else 0):
+        caught = int(re.search(r"SigCgt:\s+(\w+)", status.read_text())[1], 16)
+        if caught >> (signal.SIGINT - 1) & 1:
+            return
+        time.sleep(0.005)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 @pytest.mark.parametrize("delay", [0.2, 0.6, 1.5, 3.0])
 def test_interrupt_is_exit_130_without_traceback_or_partial_file(delay, tmp_path):
     command = [sys.executable, "-m", "ipusim", "run", "bert-base", "--execute", "--save", str(tmp_path / "report")]
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}  # cold kernels keep it busy
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    wait_for_the_interpreter(process.pid)
     time.sleep(delay)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)

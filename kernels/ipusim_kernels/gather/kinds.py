@@ -31,13 +31,17 @@ def _element_bytes(p: Parameters) -> int:
     return size
 
 
+_OPERATIONS = {"ADD": 1, "MUL": 0, "MIN": 0, "MAX": 0}
+_ADDS = _OPERATIONS | {name.lower(): adds for name, adds in _OPERATIONS.items()}
+
+
 def _update_op(scaled: bool) -> Formula:
     def run(p: Parameters) -> int:
         size = _element_bytes(p)
         if size == 1:
             raise BadInput(f"parameter type={p.text('type')}: this vertex combines elements of 16 and 32 bits")
         wide = p.flag("scaleWider") and size == 2
-        return cycles.multi_update_op(*_offsets(p), size == 4, scaled, wide, p.text("op").upper() == "ADD")
+        return cycles.multi_update_op(*_offsets(p), size == 4, scaled, wide, bool(p.choice("op", _ADDS)))
 
     return run
 
