@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ipusim.engine.exchange import Traffic
+from ipusim.engine.schedule import INSTRUCTION_BYTES, PHASE_INSTRUCTIONS, SEND_WORDS, WORD_BYTES
 from ipusim.engine.trace import Memory
 from ipusim.hw.spec import ChipSpec
 from ipusim.program.codelet import Codelet
@@ -28,9 +29,6 @@ from ipusim.program.mapping import I64
 from ipusim.program.tensor import Variable
 
 STACK_BYTES = 3168  # [vendor-profile] an adder on GC2 reports 3168 bytes of stack on each tile
-EXCHANGE_INSTRUCTION_BYTES = 4  # [poplibs] lib/popops embedding planner: 4 bytes per exchange instruction
-PHASE_INSTRUCTIONS = 2  # [ipu-stack] pointer write and neutralise, once per exchange and receiving tile
-SEND_WORDS = 64  # [constants] TEXCH_SENDOFF_INTERNAL_COUNT_LIMIT
 CONTROL_BYTES_PER_STEP = 24  # [assumed] sync, exchange and run-all instructions with their operands
 VERTEX_BYTES, EDGE_BYTES = 8, 4  # [assumed] plain pointers: one word per connected range, two words of state
 
@@ -78,9 +76,9 @@ def _fixed(graph: Graph, arrivals: Sequence[Traffic | None], tiles: int) -> dict
         code += used * codelet.code_bytes
     for moved in arrivals:
         if moved is not None:
-            sends = -(-moved.sent // (4 * SEND_WORDS))
+            sends = -(-moved.sent // (WORD_BYTES * SEND_WORDS))
             receives = moved.sources + PHASE_INSTRUCTIONS * (moved.sources > 0)
-            exchange += EXCHANGE_INSTRUCTION_BYTES * (receives + sends)
+            exchange += INSTRUCTION_BYTES * (receives + sends)
     return {
         "stack": np.full(tiles, STACK_BYTES, np.int64),
         "control code": np.full(tiles, CONTROL_BYTES_PER_STEP * len(graph.steps), np.int64),

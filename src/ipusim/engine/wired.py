@@ -20,7 +20,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from ipusim.engine.messages import NOTHING, collect
+from ipusim.engine.messages import collect
 from ipusim.engine.schedule import Schedule, schedule
 from ipusim.hw.cost import COPY_ROW_SLOTS, COPY_SLOTS, COPY_WORD_BYTES
 from ipusim.hw.spec import ChipSpec
@@ -236,8 +236,3 @@ def _spread_copy(tile: I64, ends: Sequence[tuple[I64, I64]], length: I64, size: 
     busy = rows >= least
     out[busy] = chip.tile.workers * (COPY_SLOTS + each[busy])
     return out
-
-
-def no_exchange(chip: ChipSpec) -> Schedule:
-    """The schedule of nothing."""
-    return schedule(NOTHING, tiles=chip.tiles, spec=chip.exchange)
