@@ -48,18 +48,6 @@ if DISABLED:
         nbytes = int(length) * np.dtype(dtype).itemsize
         return np.frombuffer((ctypes.c_char * nbytes).from_address(int(address)), dtype)
 
-    def f32_at(address: int, length: int) -> Array:
-        """Float32 array over memory."""
-        return _view(address, length, np.float32)
-
-    def f64_at(address: int, length: int) -> Array:
-        """Float64 array over memory."""
-        return _view(address, length, np.float64)
-
-    def i64_at(address: int, length: int) -> Array:
-        """Int64 array over memory."""
-        return _view(address, length, np.int64)
-
     def i32_at(address: int, length: int) -> Array:
         """Int32 array over memory."""
         return _view(address, length, np.int32)
@@ -119,21 +107,6 @@ else:
             return context.get_dummy_value()
 
         return types.void(types.int64, types.int64, types.int64), codegen
-
-    @jit
-    def f32_at(address: int, length: int) -> Array:
-        """Float32 array over memory."""
-        return numba.carray(_pointer(address), (length,), np.float32)  # type: ignore[no-any-return]
-
-    @jit
-    def f64_at(address: int, length: int) -> Array:
-        """Float64 array over memory."""
-        return numba.carray(_pointer(address), (length,), np.float64)  # type: ignore[no-any-return]
-
-    @jit
-    def i64_at(address: int, length: int) -> Array:
-        """Int64 array over memory."""
-        return numba.carray(_pointer(address), (length,), np.int64)  # type: ignore[no-any-return]
 
     @jit
     def i32_at(address: int, length: int) -> Array:

@@ -259,10 +259,6 @@ def _while_loop(body: _Body, node: ir.While) -> None:
         body.loops.pop()
 
 
-def _has_loops(node: ir.For) -> bool:
-    return any(isinstance(s, (ir.For, ir.While)) for s in statements(node.body))
-
-
 def _limit(writer: Writer, line: int) -> None:
     """Ends a vertex that runs for too long: compiled code cannot be interrupted."""
     with writer.inside(f"if total > {BUDGET}:"):
