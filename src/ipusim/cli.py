@@ -92,6 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if not interrupt.seen:  # else a library turned the interrupt into an error of its own
                 raise
         print("\nipusim: interrupted", file=sys.stderr)
+        exec("")  # CPython remembers an interrupt that left an exec of text (dataclasses use it) and would exit by it
         return INTERRUPTED
 
 
