@@ -258,6 +258,17 @@ def test_interrupt_is_exit_130_without_traceback_or_partial_file(delay, tmp_path
     assert not (tmp_path / "report").exists()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+def test_an_interrupt_within_an_exec_of_text_is_exit_130_too(tmp_path):
+    (tmp_path / "interrupted.py").write_text(
+        "import sys\nfrom ipusim import cli\n"
+        "cli._command = lambda arguments: exec('raise KeyboardInterrupt')\nsys.exit(cli.main([]))\n"
+    )
+    command = [sys.executable, "-m", "interrupted"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.strip()) == (130, "ipusim: interrupted")
+
+
 def test_importing_is_cheap():
     code = "import sys, ipusim; print('numba' in sys.modules, 'onnx' in sys.modules, 'pandas' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
