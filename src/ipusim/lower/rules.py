@@ -47,11 +47,20 @@ class Options:
 @final
 @dataclass(frozen=True, slots=True)
 class PlanNote:
-    """How an op was lowered, for reports: the method and its splits."""
+    """How an op was lowered, for reports: the method and its splits.
+
+    Where a planner chose among several: `estimate` are the cycles it expected, `items` what they are made of (name,
+    cycles; they add up to `estimate`), `temporary` the bytes it needs on the fullest tile beside variables,
+    `transforms` what was done to the problem before it was split, `runner_up` the best plan of another method.
+    """
 
     method: str
     splits: tuple[tuple[str, int], ...] = ()
     estimate: int = 0
+    items: tuple[tuple[str, int], ...] = ()
+    temporary: int = 0
+    transforms: tuple[str, ...] = ()
+    runner_up: PlanNote | None = None
 
 
 @final
