@@ -6,10 +6,14 @@ import re
 import sys
 from pathlib import Path
 
-from ipusim.hw.presets import CHIP_NUMBERS, SYSTEM_NUMBERS
+from ipusim.hw.presets import CHIP_NUMBERS, LINK_NUMBERS, SYSTEM_NUMBERS
 
 ROOT = Path(__file__).parents[1]
 CONSTANT = re.compile(r"^([A-Z][A-Z0-9_, ]+)(?:: \w+)? = (.+?)  # \[([^\]]+)\] (.+)$")
+#: The same with the source in a comment of several lines before it.
+BELOW = re.compile(
+    r"^#: \[([^\]]+)\] (.+\n(?:#: .+\n)*)([A-Z][A-Z0-9_, ]+)(?:: [\w\[\], ]+)? = (.+?)(?:  # .*)?$", re.MULTILINE
+)
 SOURCES = ("src/ipusim", "kernels/ipusim_kernels", "models/ipusim_models")
 CHOICES = """
 ## Choices
@@ -43,13 +47,16 @@ Where sources disagree, or say nothing about a chip, this is what was taken and 
 any number of GC2 or GC200 that is not marked as assumed would miss at least one of them."""
 
 
-def constants() -> list[tuple[str, str, str, str, str]]:
+def constants() -> list[tuple[str, ...]]:
     """(module, name, value, source, note) of every module constant that names its source."""
-    found = []
+    found: list[tuple[str, ...]] = []
     for folder in SOURCES:
         for path in sorted((ROOT / folder).rglob("*.py")):
-            matches = (CONSTANT.match(line) for line in path.read_text().splitlines())
-            found += [(str(path.relative_to(ROOT)), *m.groups()) for m in matches if m]
+            where, source = str(path.relative_to(ROOT)), path.read_text()
+            matches = (CONSTANT.match(line) for line in source.splitlines())
+            found += [(where, *m.groups()) for m in matches if m]
+            for m in BELOW.finditer(source):
+                found.append((where, m[3], m[4], m[1], " ".join(m[2].replace("#: ", "").split())))
     return found
 
 
@@ -63,6 +70,12 @@ def text() -> str:
     ]
     for chip, numbers in CHIP_NUMBERS.items():
         lines += [f"## {chip}", "", "| field | value | confidence | source | note |", "|---|---|---|---|---|"]
+        for field, number in numbers.items():
+            lines.append(f"| `{field}` | {number.value} | {number.confidence} | {number.source} | {number.note} |")
+        lines.append("")
+    for chip, numbers in LINK_NUMBERS.items():
+        lines += [f"## Links between {chip}", "", "| field | value | confidence | source | note |"]
+        lines.append("|---|---|---|---|---|")
         for field, number in numbers.items():
             lines.append(f"| `{field}` | {number.value} | {number.confidence} | {number.source} | {number.note} |")
         lines.append("")

@@ -3,150 +3,38 @@
 The image is cut into blocks, one per tile, and each block into up to six parts, one per worker.  A vertex has its part
 and, as eight fields more, the rows, columns and corner pixels around it: what is on another tile arrives by the
 exchange, what is on its own but not in one stretch of memory is copied together first.  One step blurs `img` to `tmp`,
-the next one back.
+the next one back.  Its codelet (nine loop regions, variants for thin parts) is ipusim_models.measured.blur_codelet.
 
     python examples/blur.py --image 2200x1122x4 --datatype half4 --min-rows 1 --min-cols 1
 """
 
 import math
-from functools import cache
 from typing import Any
 
 import numpy as np
 from _sizes import Parser, count, even, extents, finish, show
 
-from ipusim import Engine, Graph, Input, Output, Tensor, Vector, codelet, float32, half, target
+from ipusim import Engine, Graph, Tensor, target
 from ipusim import program as prog
-
-CHANNELS = 4
-TYPES = {"float": (float32, 1), "float2": (float32, 2), "half4": (half, 4)}  # elements, and how many at once
+from ipusim_models.measured.blur_codelet import CHANNELS, TYPES, make_codelet
 
 
-@cache
-def make_codelet(dtype: Any, vectorize: int) -> Any:
-    """The blur of a block of `width` x `height` pixels of `dtype`, in nine regions; thin blocks have their own."""
-
-    @codelet(vectorize=vectorize)
-    def blur(
-        inp: Input[Vector[dtype]],
-        out: Output[Vector[dtype]],
-        n: Input[Vector[dtype]],
-        s: Input[Vector[dtype]],
-        e: Input[Vector[dtype]],
-        w: Input[Vector[dtype]],
-        nw: Input[Vector[dtype]],
-        ne: Input[Vector[dtype]],
-        sw: Input[Vector[dtype]],
-        se: Input[Vector[dtype]],
-        width: int,
-        height: int,
-    ) -> None:
-        row = width * 4
-        right = row - 4
-        last = (height - 1) * row
-        if width > 1 and height > 1:
-            for c in range(4):
-                out[c] = mix(nw[c], n[c], n[4 + c], w[c], inp[c], inp[4 + c], w[4 + c], inp[row + c], inp[row + 4 + c])
-            for x in range(1, width - 1):
-                for c in range(4):
-                    out[x * 4 + c] = mix(
-                        n[x * 4 - 4 + c], n[x * 4 + c], n[x * 4 + 4 + c],
-                        inp[x * 4 - 4 + c], inp[x * 4 + c], inp[x * 4 + 4 + c],
-                        inp[row + x * 4 - 4 + c], inp[row + x * 4 + c], inp[row + x * 4 + 4 + c],
-                    )  # fmt: skip
-            for c in range(4):
-                out[right + c] = mix(
-                    n[right - 4 + c], n[right + c], ne[c],
-                    inp[right - 4 + c], inp[right + c], e[c],
-                    inp[row + right - 4 + c], inp[row + right + c], e[4 + c],
-                )  # fmt: skip
-            for y in range(1, height - 1):
-                for c in range(4):
-                    out[y * row + c] = mix(
-                        w[y * 4 - 4 + c], inp[(y - 1) * row + c], inp[(y - 1) * row + 4 + c],
-                        w[y * 4 + c], inp[y * row + c], inp[y * row + 4 + c],
-                        w[y * 4 + 4 + c], inp[(y + 1) * row + c], inp[(y + 1) * row + 4 + c],
-                    )  # fmt: skip
-            for y in range(1, height - 1):
-                for x in range(1, width - 1):
-                    for c in range(4):
-                        out[y * row + x * 4 + c] = mix(
-                            inp[(y - 1) * row + x * 4 - 4 + c], inp[(y - 1) * row + x * 4 + c],
-                            inp[(y - 1) * row + x * 4 + 4 + c],
-                            inp[y * row + x * 4 - 4 + c], inp[y * row + x * 4 + c], inp[y * row + x * 4 + 4 + c],
-                            inp[(y + 1) * row + x * 4 - 4 + c], inp[(y + 1) * row + x * 4 + c],
-                            inp[(y + 1) * row + x * 4 + 4 + c],
-                        )  # fmt: skip
-            for y in range(1, height - 1):
-                for c in range(4):
-                    out[y * row + right + c] = mix(
-                        inp[(y - 1) * row + right - 4 + c], inp[(y - 1) * row + right + c], e[y * 4 - 4 + c],
-                        inp[y * row + right - 4 + c], inp[y * row + right + c], e[y * 4 + c],
-                        inp[(y + 1) * row + right - 4 + c], inp[(y + 1) * row + right + c], e[y * 4 + 4 + c],
-                    )  # fmt: skip
-            for c in range(4):
-                out[last + c] = mix(
-                    w[height * 4 - 8 + c], inp[last - row + c], inp[last - row + 4 + c],
-                    w[height * 4 - 4 + c], inp[last + c], inp[last + 4 + c],
-                    sw[c], s[c], s[4 + c],
-                )  # fmt: skip
-            for x in range(1, width - 1):
-                for c in range(4):
-                    out[last + x * 4 + c] = mix(
-                        inp[last - row + x * 4 - 4 + c], inp[last - row + x * 4 + c], inp[last - row + x * 4 + 4 + c],
-                        inp[last + x * 4 - 4 + c], inp[last + x * 4 + c], inp[last + x * 4 + 4 + c],
-                        s[x * 4 - 4 + c], s[x * 4 + c], s[x * 4 + 4 + c],
-                    )  # fmt: skip
-            for c in range(4):
-                out[last + right + c] = mix(
-                    inp[last - row + right - 4 + c], inp[last - row + right + c], e[height * 4 - 8 + c],
-                    inp[last + right - 4 + c], inp[last + right + c], e[height * 4 - 4 + c],
-                    s[right - 4 + c], s[right + c], se[c],
-                )  # fmt: skip
-        elif height > 1:  # one column
-            for c in range(4):
-                out[c] = mix(nw[c], n[c], ne[c], w[c], inp[c], e[c], w[4 + c], inp[4 + c], e[4 + c])
-            for y in range(1, height - 1):
-                for c in range(4):
-                    out[y * 4 + c] = mix(
-                        w[y * 4 - 4 + c], inp[y * 4 - 4 + c], e[y * 4 - 4 + c],
-                        w[y * 4 + c], inp[y * 4 + c], e[y * 4 + c],
-                        w[y * 4 + 4 + c], inp[y * 4 + 4 + c], e[y * 4 + 4 + c],
-                    )  # fmt: skip
-            for c in range(4):
-                out[last + c] = mix(
-                    w[last - 4 + c], inp[last - 4 + c], e[last - 4 + c], w[last + c], inp[last + c], e[last + c],
-                    sw[c], s[c], se[c],
-                )  # fmt: skip
-        elif width > 1:  # one row
-            for c in range(4):
-                out[c] = mix(nw[c], n[c], n[4 + c], w[c], inp[c], inp[4 + c], sw[c], s[c], s[4 + c])
-            for x in range(1, width - 1):
-                for c in range(4):
-                    out[x * 4 + c] = mix(
-                        n[x * 4 - 4 + c], n[x * 4 + c], n[x * 4 + 4 + c],
-                        inp[x * 4 - 4 + c], inp[x * 4 + c], inp[x * 4 + 4 + c],
-                        s[x * 4 - 4 + c], s[x * 4 + c], s[x * 4 + 4 + c],
-                    )  # fmt: skip
-            for c in range(4):
-                out[right + c] = mix(
-                    n[right - 4 + c], n[right + c], ne[c], inp[right - 4 + c], inp[right + c], e[c],
-                    s[right - 4 + c], s[right + c], se[c],
-                )  # fmt: skip
-        else:
-            for c in range(4):
-                out[c] = mix(nw[c], n[c], ne[c], w[c], inp[c], e[c], sw[c], s[c], se[c])
-
-    return blur
-
-
-def mix(nw: Any, n: Any, ne: Any, w: Any, m: Any, e: Any, sw: Any, s: Any, se: Any) -> Any:
-    """One output element of its nine neighbours."""
-    return (nw + ne + sw + se) * 0.0625 + (n + s + e + w) * 0.125 + m * 0.25
+def place(size: tuple[int, int], device: Any, least: tuple[int, int]) -> dict[int, tuple[range, range]]:
+    """The block (rows, columns) of every tile that has one: each IPU a strip of the image, each tile a block of it."""
+    (height, width), ipus = size, device.ipus
+    if (height % ipus) / height < (width % ipus) / width:
+        strips = [(rows, range(width)) for rows in even(height, ipus)]
+    else:
+        strips = [(range(height), columns) for columns in even(width, ipus)]
+    blocks = {}
+    for ipu, (rows, columns) in enumerate(strips):
+        for tile, (r, c) in enumerate(cut((len(rows), len(columns)), device.chip.tiles, least)):
+            blocks[ipu * device.chip.tiles + tile] = rows[r.start : r.stop], columns[c.start : c.stop]
+    return blocks
 
 
 def cut(size: tuple[int, int], tiles: int, least: tuple[int, int]) -> list[tuple[range, range]]:
-    """Blocks (rows, columns) of an image of (height, width), one per tile, row by row; `least` rows and columns."""
+    """Blocks (rows, columns) of a strip of (height, width), one per tile, row by row; `least` rows and columns."""
     (height, width), (min_rows, min_cols) = size, least
     aspect = max(min_cols, width) / max(min_rows, height)
     columns = max(1, min(tiles, width // min_cols, math.ceil(math.sqrt(tiles * aspect))))
@@ -186,22 +74,22 @@ def build(size: tuple[int, int], datatype: str, least: tuple[int, int], device: 
     """The graph and its two steps, img -> tmp and tmp -> img."""
     dtype, vectorize = TYPES[datatype]
     graph = Graph(device, name="blur")
-    blocks = cut(size, device.num_tiles, least)
+    blocks = place(size, device, least)
     images = [graph.add_variable((*size, CHANNELS), dtype, name) for name in ("img", "tmp")]
-    for tile, (rows, columns) in enumerate(blocks):
+    for tile, (rows, columns) in blocks.items():
         for image in images:
             graph.set_tile_mapping(image[rows.start : rows.stop, columns.start : columns.stop], tile)
-    longest = max(max(len(r), len(c)) for r, c in blocks)
+    longest = max(max(len(r), len(c)) for r, c in blocks.values())
     zeros = graph.add_constant(np.zeros((len(blocks), longest, CHANNELS)), dtype, "zeros")
-    for tile in range(len(blocks)):
-        graph.set_tile_mapping(zeros[tile], tile)
+    for row, tile in enumerate(blocks):
+        graph.set_tile_mapping(zeros[row], tile)
     blur = make_codelet(dtype, vectorize)
     steps = []
     for source, result in (images, images[::-1]):
         step = graph.add_compute_set(f"blur {source.label} to {result.label}")
-        for tile, block in enumerate(blocks):
+        for row, (tile, block) in enumerate(blocks.items()):
             for rows, columns in parts(*block, device.chip.tile.workers):
-                fields = around(source, zeros[tile], rows, columns)
+                fields = around(source, zeros[row], rows, columns)
                 fields["out"] = result[rows.start : rows.stop, columns.start : columns.stop]
                 sizes = {"width": len(columns), "height": len(rows)}
                 graph.add_vertex(step, blur, fields | sizes, tile=tile)
@@ -225,15 +113,12 @@ def main() -> None:
     parser.add_argument("--min-rows", type=count(), default=6, help="least rows of a tile's block")
     parser.add_argument("--min-cols", type=count(), default=6, help="least columns of a tile's block")
     parser.add_argument("--iterations", type=count(), default=1, help="times that img -> tmp -> img is done")
-    parser.add_argument("--ipus", type=count(), default=1, help="a tile program runs on one IPU")
+    parser.add_argument("--ipus", type=count(), default=1, help="IPUs that share the image (default 1)")
     chosen = parser.parse_args()
     width, height, channels = chosen.image
     if channels != CHANNELS:
         parser.error(f"argument --image: {channels} channels; the codelet is written for {CHANNELS}")
-    if chosen.ipus != 1:
-        parser.error(f"argument --ipus: {chosen.ipus}; a tile program runs on one IPU")
-
-    least, device = (chosen.min_rows, chosen.min_cols), target(chosen.system)
+    least, device = (chosen.min_rows, chosen.min_cols), target(chosen.system, ipus=chosen.ipus)
     graph, steps = build((height, width), chosen.datatype, least, device)
     engine = Engine(graph, [prog.Sequence(steps), prog.Repeat(chosen.iterations, steps)])
 
@@ -254,7 +139,8 @@ def main() -> None:
         "min_rows": chosen.min_rows,
         "min_cols": chosen.min_cols,
         "iterations": chosen.iterations,
-        "tiles": len(cut((height, width), graph.tiles, least)),
+        "ipus": chosen.ipus,
+        "tiles": len(place((height, width), device, least)),
         "phases": step_names(sweep.phases),
         "cycles": report.cycles,
         "time": report.latency,

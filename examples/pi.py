@@ -28,11 +28,9 @@ def make_codelet(unroll: int) -> Any:
         @codelet
         def midpoints(out: Output[float32], first: uint32, points: int, step: float) -> None:
             total = 0.0
-            i = first
-            for _ in range(points):
-                x = (float32(i) + 0.5) * step
+            for i in range(points):
+                x = (float32(first + uint32(i)) + 0.5) * step
                 total += 4.0 / (1.0 + x * x)
-                i += 1
             out[0] = total * step
 
         return midpoints

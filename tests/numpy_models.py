@@ -23,8 +23,12 @@ def resnet_forward(workload, x, *, blocks):
 
     def conv(x, name, stride=1):
         weight = w[f"{name}/weight"]
-        windows = _windows(x, weight.shape[-1], stride, 0.0)
-        return np.einsum("bcyxkl,ockl->boyx", windows, weight) + w[f"{name}/bias"][:, None, None]
+        channels = weight.shape[1]  # of one group; the outputs of the groups follow each other
+        parts = []
+        for group, own in enumerate(np.split(weight, x.shape[1] // channels)):
+            windows = _windows(x[:, group * channels : (group + 1) * channels], weight.shape[-1], stride, 0.0)
+            parts.append(np.einsum("bcyxkl,ockl->boyx", windows, own))
+        return np.concatenate(parts, 1) + w[f"{name}/bias"][:, None, None]
 
     def relu(x):
         return np.where(x > 0, x, 0.0)

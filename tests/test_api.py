@@ -18,7 +18,7 @@ def test_names_of_the_front_door():
 
 
 def test_models_and_systems():
-    assert set(ipusim.models()) == {"resnet50", "bert-base"}
+    assert set(ipusim.models()) == {"resnet50", "resnext101", "resnext101-norms", "bert-base", "bert-base-stage"}
     assert ipusim.systems()["C2"].ipus == 2
 
 

@@ -87,6 +87,47 @@ def test_json_is_one_object_with_what_tools_rely_on(small):
     assert done.stderr == ""
 
 
+def test_plans_in_place_of_the_report(small):
+    done = run("run", small, "--plans")
+    assert done.returncode == 0
+    assert "small on GC2" in done.stdout
+    assert "Memory Usage:" not in done.stdout
+    assert re.search(r"^conv \(Conv\)\n  \S", done.stdout, re.MULTILINE)
+    assert re.search(r"^    estimate [\d,]+ cycles; simulated [\d,]+", done.stdout, re.MULTILINE)
+    found = json.loads(run("run", small, "--plans", "--json").stdout)
+    assert [plan["name"] for plan in found["plans"]] == ["conv", "fc"]
+
+
+def test_plans_of_what_does_not_fit_are_printed_too(small, tmp_path):
+    done = run(
+        "run", small, "--plans", "--set", "chip.tile.memory_bytes=16384", "--set", "chip.tiles=2", "--batch", 64,
+        "--available-memory-proportion", 0.01, "--save", tmp_path / "report",
+    )  # fmt: skip
+    assert done.returncode == 3
+    assert "DOES NOT FIT" in done.stdout
+    assert "conv (Conv)" in done.stdout
+    assert "does not fit: tile" in done.stderr
+    assert [plan.name for plan in ipusim.load_report(tmp_path / "report").plans] == ["conv", "fc"]
+
+
+def test_host_transfers_and_the_closed_form(small):
+    found = {}
+    for name, settings in {"plain": (), "host": ("--host",), "bound": ("--exchange", "closed-form")}.items():
+        found[name] = json.loads(run("run", small, "--json", *settings).stdout)["phases"]
+    assert found["plain"]["host"] == 0 < found["host"]["host"]
+    assert found["bound"]["exchange"] <= found["plain"]["exchange"] == found["host"]["exchange"]
+
+
+def test_a_clock_is_a_scenario(small):
+    nominal, slow = (
+        json.loads(run("run", small, "--json", *settings).stdout)
+        for settings in ((), ("--set", "chip.clock_hz=1.3e9"))
+    )
+    assert nominal["cycles"] == slow["cycles"]
+    assert [c["latency_s"] for c in nominal["clocks"]] == [pytest.approx(slow["latency_s"])]
+    assert [c["clock_hz"] for c in slow["clocks"]] == [1.6e9]
+
+
 def test_a_card_splits_the_batch(small):
     card = json.loads(run("run", small, "--system", "C2", "--batch", 4, "--json").stdout)
     chip = json.loads(run("run", small, "--batch", 2, "--json").stdout)
@@ -130,14 +171,13 @@ def test_what_if(small):
 
 
 def test_listings():
-    assert [line.split()[0] for line in run("systems").stdout.splitlines()[1:]] == [
-        "GC2",
-        "C2",
-        "DSS8440",
-        "GC200",
-        "Bow",
-    ]
-    assert {line.split()[0] for line in run("models").stdout.splitlines()} == {"resnet50", "bert-base"}
+    systems, models = run("systems").stdout, run("models").stdout
+    for name, spec in ipusim.systems().items():
+        assert re.search(rf"^{name} +{spec.ipus} +{spec.chip.tiles} ", systems, re.MULTILINE)
+    for name, summary in ipusim.models().items():
+        assert re.search(rf"^{name} +{re.escape(summary)}$", models, re.MULTILINE)
+    assert {"GC2", "C2", "DSS8440", "GC200", "Bow"} <= set(ipusim.systems())
+    assert {"resnet50", "bert-base"} <= set(ipusim.models())
     assert json.loads(run("systems", "--json").stdout)["schema"] == "ipusim.systems"
     assert json.loads(run("models", "--json").stdout)["schema"] == "ipusim.models"
 
@@ -159,6 +199,7 @@ def test_listings():
     (["run", "resnet50", "--outputs", "y.npz"], "--inputs and --outputs need --execute"),
     (["run", "resnet50", "--save", "no/such/folder/x"], "its folder does not exist"),
     (["run", "resnet50", "--execute", "--inputs", "nosuch.npz"], "no file nosuch.npz"),
+    (["run", "resnet50", "--plans", "--steps"], "argument --steps: not allowed with argument --plans"),
     (["run"], "the following arguments are required: model"),
     (["fly"], "invalid choice: 'fly'"),
     (["run", "resnet50", "--colour"], "unrecognized arguments: --colour"),
@@ -226,8 +267,9 @@ def test_what_does_not_fit_is_reported_and_still_computed(small, tmp_path):
     line = done.stderr.strip()
     assert "does not fit: tile" in line
     assert "bytes and has 16,384" in line
+    assert re.search(r"; most is \w[\w ]* \([\d,]+\), ", line)
     assert "its largest variables are" in line
-    assert "lower available_memory_proportion" in line
+    assert "what would help: a smaller batch" in line
     assert np.load(out)["y"].shape == (64, 5)
     assert not ipusim.load_report(tmp_path / "report").memory.fits
 

@@ -54,8 +54,12 @@ def test_targets():
     assert target("GC2", tiles=5).name == "GC2 with 5 tiles"
     assert target("GC200").chip.generation == "mk2"
     assert target(target("GC2", tiles=7)).chip.tiles == 7
-    with says("target(ipus=2): a tile program runs on one IPU"):
-        target("GC2", ipus=2)
+    with says("target(ipus=3): GC2 has 16 IPUs; a program runs on 1 or 2 or 4 or 8 or 16 of them"):
+        target("GC2", ipus=3)
+    with says("target(ipus=4): C2 has 2 IPUs; a program runs on 1 or 2 of them"):
+        target("C2", ipus=4)
+    with says("target(ipus=True)"):
+        target("GC2", ipus=True)
     with pytest.raises(UnknownName, match="GC3"):
         target("GC3")
     with pytest.raises(BadHardware):

@@ -33,7 +33,8 @@ def resnet50_forward(workload, x, w=None):
 
     def conv(x, name, stride=1):
         weight = w[f"{name}/weight"]
-        return F.conv2d(x, weight, w[f"{name}/bias"], stride, weight.shape[-1] // 2)
+        groups = x.shape[1] // weight.shape[1]
+        return F.conv2d(x, weight, w[f"{name}/bias"], stride, weight.shape[-1] // 2, 1, groups)
 
     with torch.inference_mode():
         y = F.max_pool2d(F.relu(conv(torch.as_tensor(x), "stem", 2)), 3, 2, 1)

@@ -1,9 +1,9 @@
 """Softmax and the normalisations: reductions and broadcast operations in the order the vendor's library runs them.
 
 Softmax: maximum, subtract, exponential in place, sum in float, inverse, multiply (poplibs lib/popnn/LogSoftmax.cpp,
-NonLinearity.cpp). Norms: mean, power (mean of squares), inverse standard deviation, subtract the mean, multiply by
-it, then gamma and beta (lib/poplin/Norms.cpp, lib/popnn/GroupNorm.cpp).  Statistics are float.  Values: the whole op
-in float32 and one rounding; each vertex on its own boxes rounds after every step, as the chip does.
+NonLinearity.cpp). Norms: mean and power (mean of squares) together, inverse standard deviation, subtract the mean,
+multiply by it, then gamma and beta (lib/poplin/Norms.cpp, lib/popnn/GroupNorm.cpp).  Statistics are float.  Values: the
+whole op in float32 and one rounding; each vertex on its own boxes rounds after every step, as the chip does.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from ipusim.program.tensor import Tensor
 from ipusim.workload.constants import Constant
 from ipusim.workload.graph import Node
 from ipusim.workload.ops_norm import LRN, BatchNorm, GroupNorm, LayerNorm, Softmax
-from ipusim_kernels.cast.codelets import cast
+from ipusim_kernels.cast.codelets import cast, casts
 from ipusim_kernels.elementwise.rule import binary, unary
 from ipusim_kernels.halves import store, widen
 from ipusim_kernels.pool.rule import channel_window_sum
 from ipusim_kernels.reduce import numeric
 from ipusim_kernels.reduce.cycles import inverse_deviation_region
-from ipusim_kernels.reduce.rule import as_rows, reduce_rows
+from ipusim_kernels.reduce.rule import as_rows, reduce_rows, reduce_together
 
 
 def settle(low: Lowering, function: Any, attrs: Any, tensors: tuple[Tensor, ...]) -> None:
@@ -127,14 +127,14 @@ def _normalised(low: Lowering, x: Tensor, axes: Sequence[int], epsilon: float) -
     """x minus its mean over axes, over its standard deviation; values are deferred."""
     rows, _ = as_rows(x, axes)
     stat = tuple(1 if a in axes else n for a, n in enumerate(x.shape))
-    mean = reduce_rows(low, "mean", rows, float32, "mean", deferred=True)
-    squares = unary(low, "square", x, name="square", deferred=True)
-    power = reduce_rows(low, "mean", as_rows(squares, axes)[0], float32, "power", deferred=True)
+    mean, power = reduce_together(low, ("mean", "mean_square"), rows, float32, "statistics")
     placed = place_pointwise(low, [mean, power], mean.shape, float32, "deviation")
     group = VertexGroup(DEVIATION, DeviationAttrs(epsilon), placed.rows(), placed.fields(), deferred=True)
     low.execute("deviation", [group])
-    centre = _narrow(low, mean, x.dtype).reshape(stat)
-    scale = _narrow(low, placed.result, x.dtype).reshape(stat)
+    statistics = [mean, placed.result]
+    if x.dtype != float32:
+        statistics = casts(low, statistics, x.dtype, "cast", deferred=True)
+    centre, scale = (t.reshape(stat) for t in statistics)
     y = binary(low, "sub", x, centre, name="centre", deferred=True)
     return binary(low, "mul", y, scale, name="whiten", in_place=True, deferred=True)
 

@@ -1,22 +1,27 @@
 """Published benchmark models as workloads, with seeded random weights.
 
-`ZOO` is what the entry-point group `ipusim.models` asks a model package for: a dict from name to `ZooEntry`.
+`ZOO` is what the entry-point group `ipusim.models` asks a model package for: a dict from name to `ZooEntry`.  It may
+also have `measured_programs()`: what `ipusim validate --data` predicts rows of a file with.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, final
 
 if TYPE_CHECKING:
+    from ipusim.validate_data import Row
     from ipusim.workload.graph import Workload
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class ZooEntry:
-    """A model by name: one line about it, and the module whose `zoo(batch, seed)` builds it."""
+    """A model by name: one line about it, and where it is built: a module, whose `zoo(batch, seed)` is called, or
+    "module:function".
+    """
 
     name: str
     summary: str
@@ -24,7 +29,8 @@ class ZooEntry:
 
     def build(self, batch: int = 1, seed: int = 0) -> Workload:
         """The workload for a batch, with weights from a seed."""
-        made: Workload = import_module(f"ipusim_models.{self.module}").zoo(batch, seed)
+        module, _, function = self.module.partition(":")
+        made: Workload = getattr(import_module(f"ipusim_models.{module}"), function or "zoo")(batch, seed)
         return made
 
 
@@ -32,6 +38,16 @@ ZOO: dict[str, ZooEntry] = {
     entry.name: entry
     for entry in (
         ZooEntry("resnet50", "ResNet-50 v1.5 inference, 224 x 224, batch norm folded", "resnet"),
+        ZooEntry("resnext101", "ResNeXt-101 32x4d inference, 224 x 224, batch norm folded", "resnext"),
+        ZooEntry("resnext101-norms", "the same with batch norm behind every convolution", "resnext:with_norms"),
         ZooEntry("bert-base", "BERT-base inference: embeddings, 12 layers, SQuAD head, sequence 128", "bert"),
+        ZooEntry("bert-base-stage", "first of two pipeline stages of it: embeddings and 6 layers", "bert:stage"),
     )
 }
+
+
+def measured_programs() -> dict[str, Callable[[Row], float]]:
+    """Generators of measured points by workload: each builds the program of a row and returns the row's metric."""
+    from ipusim_models.measured import programs
+
+    return programs()

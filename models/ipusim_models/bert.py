@@ -34,7 +34,7 @@ EPSILON = 1e-3
 @final
 @dataclass(frozen=True, slots=True)
 class BertConfig:
-    """Sizes of the encoder, batch and weight seed."""
+    """Sizes of the encoder, batch and weight seed; `head`: with the SQuAD head."""
 
     layers: int = 12
     hidden: int = 768
@@ -45,6 +45,7 @@ class BertConfig:
     sequence: int = 128
     batch: int = 1
     seed: int = 0
+    head: bool = True
     name: str = "bert-base"
 
     def __post_init__(self) -> None:
@@ -124,7 +125,7 @@ def build(config: BertConfig) -> Workload:
     """The workload, in float32.
 
     Inputs "input_ids", "token_type_ids" and "attention_mask" (1 = present), int32; outputs the logits "start" and
-    "end"; all are (batch, sequence).
+    "end"; all are (batch, sequence).  Without the head the output is "hidden", (batch, sequence, hidden).
     """
     made = _Layers(config)
     b, shape = made.b, (config.batch, config.sequence)
@@ -135,6 +136,8 @@ def build(config: BertConfig) -> Workload:
     x = made.embeddings(ids, types)
     for layer in range(config.layers):
         x = made.layer(x, mask, f"layer{layer}")
+    if not config.head:
+        return b.build({"hidden": x})
     logits = made.dense(x, "squad", 2, HEAD_DEVIATION)
     start, end = b.split(logits, (1, 1), axis=2, name="squad/split")
     return b.build(
@@ -148,3 +151,8 @@ def build(config: BertConfig) -> Workload:
 def zoo(batch: int, seed: int) -> Workload:
     """BERT-base at sequence 128 for a batch, in float32."""
     return build(BertConfig(batch=batch, seed=seed))
+
+
+def stage(batch: int, seed: int) -> Workload:
+    """The first of the two pipeline stages of BERT-base: embeddings and 6 layers, in float32."""
+    return build(BertConfig(layers=6, head=False, batch=batch, seed=seed, name="bert-base-stage"))

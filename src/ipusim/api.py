@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, cast, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,17 +19,22 @@ from ipusim.hw.presets import system as find_system
 from ipusim.hw.spec import ChipSpec, SystemSpec
 from ipusim.lower.rules import Options, Rules
 from ipusim.report import store
-from ipusim.report.profile import MemorySummary, OpFacts, OpSummary, Profile, Step, derive
+from ipusim.report.of_model import model_profile
+from ipusim.report.plans import Plan
+from ipusim.report.profile import MemorySummary, OpSummary, Profile, Step
 from ipusim.workload.graph import Workload
 from ipusim.workload.inputs import check_inputs, draw_inputs
 
 if TYPE_CHECKING:
     import pandas
 
+    from ipusim.engine.exchange import How
     from ipusim.engine.trace import Trace
     from ipusim.lower.compile import Compiled
+    from ipusim.report.figures import Figure
 
 Array = NDArray[Any]
+_EXCHANGES = ("schedule", "closed form")
 #: Called with (stage, done, total) while long work goes on.
 Progress = Callable[[str, int, int], None]
 
@@ -82,6 +87,37 @@ class Report:
         """Supersteps in order, each with every tile's cycles, bytes and memory."""
         return self.profile.steps
 
+    @property
+    def plans(self) -> tuple[Plan, ...]:
+        """How each op that a planner chose something for was planned: splits, estimate and its items, runner-up."""
+        return self.profile.plans
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        """Every figure by name, with its kind ("measured", "derived", "fitted", "assumed") and its error band."""
+        from ipusim.report.figures import figures
+
+        return figures(self.profile)
+
+    @property
+    def cycles_band(self) -> tuple[float, float]:
+        """(low, high): where the chip's own cycles should lie; ipusim.hw.mechanisms says how bands add up."""
+        found = self.figures["cycles"]
+        return found.low, found.high
+
+    @property
+    def latency_band(self) -> tuple[float, float]:
+        """(low, high): where the chip's own latency should lie at this clock, in seconds."""
+        found = self.figures["latency"]
+        return found.low, found.high
+
+    def at_clock(self, clock_hz: float) -> Report:
+        """The same run at another clock, in hertz (C2 cards were seen at 1.3e9): the cycles stay.
+
+        Raises BadHardware for a clock that is not a finite number above 0.
+        """
+        return Report(self.profile.at_clock(clock_hz), self.outputs, self.wall)
+
     def __str__(self) -> str:
         from ipusim.view.text import render
 
@@ -93,49 +129,19 @@ class Report:
         return f"<Report {p.model} on {p.system.name}: {p.cycles:,} cycles, {fits}>"
 
     def to_pandas(self, table: str = "ops") -> pandas.DataFrame:
-        """A table: "ops", "steps", "tiles" or "memory".  Raises UnknownName; BadInput without pandas."""
+        """A table: "ops", "steps", "tiles", "memory", "plans" or "figures".
+
+        Raises UnknownName for another; BadInput without pandas.
+        """
         from ipusim.report.tables import to_pandas
 
         return to_pandas(self.profile, table)
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain values, as `ipusim run --json` prints it."""
-        p, m = self.profile, self.profile.memory
-        return {
-            "schema": "ipusim.run",
-            "version": store.VERSION,
-            "model": p.model,
-            "system": p.system.name,
-            "batch": p.batch,
-            "replicas": p.replicas,
-            "precision": p.precision,
-            "partials": p.partials,
-            "clock_hz": p.system.chip.clock_hz,
-            "latency_s": p.latency,
-            "throughput": p.throughput,
-            "cycles": p.cycles,
-            "phases": p.phases,
-            "memory": {
-                "max_tile_bytes": m.max_tile_bytes,
-                "worst_tile": m.worst_tile,
-                "total_bytes": m.total_bytes,
-                "tile_limit_bytes": m.tile_limit_bytes,
-                "fits": m.fits,
-            },
-            "ops": [
-                {
-                    "name": op.name,
-                    "type": op.type,
-                    "cycles": op.cycles,
-                    "flops": op.flops,
-                    "method": op.method,
-                    "bound": op.bound,
-                }
-                for op in p.ops
-            ],
-            "notes": list(p.remarks),
-            "wall_s": self.wall,
-        }
+        from ipusim.report.plain import to_dict
+
+        return to_dict(self.profile, self.wall)
 
     def save(self, path: str | Path) -> None:
         """Writes the report with its outputs to one file; a broken write leaves nothing.  Raises BadInput."""
@@ -170,8 +176,11 @@ def simulate(
     precision: str | DType = "float16",
     partials: str | DType = "float32",
     available_memory_proportion: float = 0.6,
+    matmul_pass: str = "inference",
     seed: int = 0,
     threads: int = 1,
+    exchange: str = "schedule",
+    host: bool = False,
     progress: Progress | None = None,
 ) -> Report:
     """Simulates one run of a model and reports how long it takes, what fills the memory and where the time goes.
@@ -185,8 +194,12 @@ def simulate(
         precision: "float16" or "float32", for all floating-point tensors.
         partials: type of partial sums in float16 runs.
         available_memory_proportion: share of a tile's memory that the temporary data of one plan may take.
+        matmul_pass: "training" plans each matmul together with its backward and update passes, so that its weights
+            could stay in place over all three; the program has the forward pass alone.
         seed: of zoo weights and of inputs that were left out.
         threads: host threads for values; results do not depend on it.
+        exchange: "schedule" places every message on the wires; "closed form" is quicker and a lower bound.
+        host: also moves inputs and results over the host link; else they are on the chip before and after.
         progress: called with (stage, done, total).
 
     Raises: BadInput, UnknownName, Unsupported, BadHardware: all are `IpuSimError`; a model that does not fit is not
@@ -196,15 +209,21 @@ def simulate(
     dtype = _precision(precision)
     if execute not in (False, True, "vertices"):
         raise BadInput(f"execute must be False, True or 'vertices', not {execute!r}")
-    options = Options(as_dtype(partials), float(available_memory_proportion), int(threads))
+    if exchange not in _EXCHANGES:
+        raise UnknownName("way to time exchanges", str(exchange), _EXCHANGES)
+    options = Options(as_dtype(partials), float(available_memory_proportion), int(threads), matmul_pass)
     started = time.perf_counter()
     workload, replicas, remarks = _load(model, target, batch, seed)
     given = check_inputs(workload, dict(inputs), replicas) if inputs is not None else None
     compiled = _compile(_in_precision(workload, dtype), target.chip, options, progress)
     compiled_at = time.perf_counter()
-    trace = _measure(compiled, target.chip)
+    trace = _measure(compiled, target.chip, exchange, bool(host))
     measured_at = time.perf_counter()
-    profile = _profile(compiled, trace, target, replicas, options, dtype, remarks)
+    if exchange == "closed form":
+        remarks += ("exchanges are timed by their busiest tile: a lower bound",)
+    profile = model_profile(
+        compiled, trace, target, replicas=replicas, options=options, dtype=dtype, remarks=remarks
+    )
     wall = {"compile": compiled_at - started, "simulate": measured_at - compiled_at}
     outputs: dict[str, Array] = {}
     if execute:
@@ -322,60 +341,12 @@ def _compile(workload: Workload, chip: ChipSpec, options: Options, progress: Pro
     return lower(workload, chip, options, _rules(), report)
 
 
-def _measure(compiled: Compiled, chip: ChipSpec) -> Trace:
-    from ipusim.engine.run import measure_time
+def _measure(compiled: Compiled, chip: ChipSpec, exchange: str, host: bool) -> Trace:
+    from ipusim.engine.run import HostTransfers, measure_time
 
-    return measure_time(compiled.graph, compiled.outputs.values(), chip, compiled.workload.fingerprint)
-
-
-def _lever(batch: int, dtype: DType, options: Options) -> str:
-    """What to change if the model does not fit."""
-    levers = [f"lower available_memory_proportion (now {options.memory_proportion:g})"]
-    levers += ["a smaller batch"] if batch > 1 else []
-    levers += ["precision float16"] if dtype == float32 else []
-    return ", ".join(levers) + ", or a chip with more tiles or more memory per tile"
-
-
-def _profile(
-    compiled: Compiled,
-    trace: Trace,
-    target: SystemSpec,
-    replicas: int,
-    options: Options,
-    dtype: DType,
-    remarks: tuple[str, ...],
-) -> Profile:
-    workload = compiled.workload
-    facts = []
-    for number, node in enumerate(workload.nodes):
-        note = compiled.notes.get(number)
-        facts.append(
-            OpFacts(
-                node.name,
-                type(node.op).__name__,
-                node.flops,
-                node.macs,
-                note.method if note else "",
-                dict(note.splits) if note else {},
-            )
-        )
-    steps, ops, memory = derive(trace, facts, lever=_lever(workload.batch, dtype, options))
-    return Profile(
-        model=workload.name,
-        system=target,
-        replicas=replicas,
-        batch=workload.batch * replicas,
-        precision=dtype.name,
-        partials=options.partials.name if dtype == float16 else dtype.name,
-        program=trace.program,
-        steps=steps,
-        ops=ops,
-        memory=memory,
-        tile_memory=trace.memory.peak,
-        tile_categories=trace.memory.categories,
-        counts=trace.counts,
-        remarks=remarks,
-    )
+    inputs, outputs = tuple(compiled.inputs.values()), tuple(compiled.outputs.values())
+    moved = HostTransfers(inputs, outputs) if host else None
+    return measure_time(compiled.graph, outputs, chip, compiled.workload.fingerprint, cast("How", exchange), moved)
 
 
 def _execute(

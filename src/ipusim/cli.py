@@ -59,21 +59,36 @@ def parser() -> argparse.ArgumentParser:
         metavar="FIELD=VALUE",
         help="change the system, e.g. chip.tiles=608 (repeatable)",
     )
+    run.add_argument("--host", action="store_true", help="also move inputs and results over the host link")
+    run.add_argument(
+        "--exchange",
+        choices=("schedule", "closed-form"),
+        default="schedule",
+        help="how exchanges are timed: each message placed (default), or by the busiest tile alone, a lower bound",
+    )
     run.add_argument("--execute", action="store_true", help="also compute the outputs")
     run.add_argument("--inputs", metavar="FILE.npz", help="arrays by input name, for --execute (default: seeded)")
     run.add_argument("--outputs", metavar="FILE.npz", help="where to write the computed outputs")
     run.add_argument("--seed", type=int, default=0, help="seed of random weights and inputs (default 0)")
     run.add_argument("--threads", type=int, default=1, help="host threads for computing values (default 1)")
-    run.add_argument("--steps", action="store_true", help="list every superstep in the text report")
+    text = run.add_mutually_exclusive_group()
+    text.add_argument("--plans", action="store_true", help="print how each op was planned, in place of the text report")
+    text.add_argument("--steps", action="store_true", help="list every superstep in the text report")
     run.add_argument("--save", metavar="FILE", help="save the whole report, to be loaded with ipusim.load_report")
     run.add_argument("--json", action="store_true", help="print one JSON object instead of text")
-    check = commands.add_parser("validate", help="compare cycle counts of a file with the vertex formulas")
-    check.add_argument(
+    check = commands.add_parser("validate", help="compare predictions with the measured points or counts of a file")
+    what_file = check.add_mutually_exclusive_group(required=True)
+    what_file.add_argument(
+        "--data",
+        metavar="FILE.csv",
+        help="measured points: columns id, chip, workload, config (name=value;...), metric, unit, value (may be empty)",
+    )
+    what_file.add_argument(
         "--vertices",
-        required=True,
         metavar="FILE.csv",
         help="counts by vertex: columns vertex, chip (mk1 or mk2), params (name=value;...) and cycles (may be empty)",
     )
+    check.add_argument("--jobs", type=int, default=1, metavar="N", help="processes that share the points (default 1)")
     check.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     for name, what in (("systems", "list the systems that can be simulated"), ("models", "list the models of the zoo")):
         listing = commands.add_parser(name, help=what)
@@ -194,6 +209,8 @@ def _run(chosen: argparse.Namespace) -> int:
             available_memory_proportion=chosen.available_memory_proportion,
             seed=chosen.seed,
             threads=chosen.threads,
+            exchange=chosen.exchange.replace("-", " "),
+            host=chosen.host,
             progress=progress,
         )
     finally:
@@ -214,9 +231,7 @@ def _deliver(report: Report, chosen: argparse.Namespace) -> int:
     if chosen.json:
         print(json.dumps(report.to_dict()))
     else:
-        from ipusim.view.text import render
-
-        print(render(report.profile, execution_steps=chosen.steps), end="")
+        print(_text(report, chosen), end="")
         for name, array in report.outputs.items():
             print(f"Output {name}: {array.dtype}{list(array.shape)}, from {array.min():.6g} to {array.max():.6g}")
     sys.stdout.flush()
@@ -224,13 +239,23 @@ def _deliver(report: Report, chosen: argparse.Namespace) -> int:
     if memory.fits:
         return DONE
     largest = ", ".join(f"{name} ({size:,} bytes, {why})" for name, size, why in memory.largest[:3])
+    held = sorted(memory.categories.items(), key=lambda item: -item[1])[:3]
     print(
         f"ipusim: does not fit: tile {memory.worst_tile} needs {memory.max_tile_bytes:,} bytes "
-        f"and has {memory.tile_limit_bytes:,}; "
+        f"and has {memory.tile_limit_bytes:,}; most is {', '.join(f'{name} ({size:,})' for name, size in held)}; "
         f"its largest variables are {largest}; what would help: {memory.lever}",
         file=sys.stderr,
     )
     return DOES_NOT_FIT
+
+
+def _text(report: Report, chosen: argparse.Namespace) -> str:
+    from ipusim.view.plans import render_plans
+    from ipusim.view.text import headline, render
+
+    if chosen.plans:
+        return headline(report.profile) + "\n" + render_plans(report.plans)
+    return render(report.profile, execution_steps=chosen.steps)
 
 
 def _read_inputs(name: str) -> dict[str, Any]:
@@ -253,9 +278,19 @@ def _read_inputs(name: str) -> dict[str, Any]:
 
 
 def _validate(chosen: argparse.Namespace) -> int:
-    from ipusim.validate import vertices
+    found: Any
+    if chosen.data is not None:
+        from ipusim.validate_data import data
 
-    found = vertices(chosen.vertices)
+        progress = _Progress()
+        try:
+            found = data(chosen.data, progress, jobs=chosen.jobs)
+        finally:
+            progress.close()
+    else:
+        from ipusim.validate import vertices
+
+        found = vertices(chosen.vertices)
     print(json.dumps(found.to_dict()) if chosen.json else found)
     return DONE
 

@@ -25,6 +25,7 @@ from ipusim.engine.flow import Site, sites_of
 from ipusim.engine.machine import Machine
 from ipusim.engine.trace import Memory
 from ipusim.errors import BadInput, DoesNotFit, InvalidProgram, IpuSimError, UnknownName
+from ipusim.hw.presets import PARTITIONS, largest
 from ipusim.hw.presets import system as find_system
 from ipusim.hw.spec import ChipSpec, SystemSpec
 from ipusim.program.control import Call, Function, PrintTensor, Program, Stream, StreamCopy, as_program
@@ -41,17 +42,23 @@ LEVER = (
 
 
 def target(which: str | SystemSpec | ChipSpec = "GC2", *, ipus: int = 1, tiles: int | None = None) -> SystemSpec:
-    """A device for tile programs: one IPU of a system, with `tiles` tiles if given (small devices are easy to follow).
+    """A device for tile programs: `ipus` IPUs of a system, tiles numbered on from one IPU to the next.
 
-    Raises UnknownName for a system nobody knows, BadHardware for a number of tiles no chip has, BadInput for more than
-    one IPU: a tile program runs on one.
+    `tiles`: of each IPU, if not all (small devices are easy to follow).  The name of a chip stands for the largest
+    system made of it.
+
+    Raises UnknownName for a system nobody knows, BadHardware for a number of tiles no chip has, BadInput for a number
+    of IPUs that the system cannot give.
     """
-    if ipus != 1:
-        raise BadInput(f"target(ipus={ipus}): a tile program runs on one IPU")
-    chip = find_system(which).chip
-    if tiles is not None:
-        chip = chip.with_fields({"tiles": tiles})
-    return SystemSpec(chip.name if tiles is None else f"{chip.name} with {tiles} tiles", chip, 1)
+    found = largest(find_system(which))
+    choices = [n for n in PARTITIONS if n <= found.ipus]
+    if isinstance(ipus, bool) or ipus not in choices:
+        has = f"{found.name} has {found.ipus} IPU{'s' * (found.ipus > 1)}"
+        raise BadInput(f"target(ipus={ipus!r}): {has}; a program runs on {' or '.join(map(str, choices))} of them")
+    chip = found.chip if tiles is None else found.chip.with_fields({"tiles": tiles})
+    count = f"{ipus} " if ipus > 1 else ""
+    name = f"{count}{chip.name}" if tiles is None else f"{count}{chip.name} with {tiles} tiles"
+    return SystemSpec(name, chip, ipus, links=found.links)
 
 
 @final
@@ -75,6 +82,12 @@ class Superstep:
         """Length of the superstep."""
         return sum(self.phases.values())
 
+    @property
+    def wait(self) -> NDArray[np.int64]:
+        """Cycles that each tile waits for the slowest one, through with its copies and vertices; no part of `sync`."""
+        own = self.compute + self.copies
+        return np.asarray(own.max() - own)
+
     def __repr__(self) -> str:
         parts = ", ".join(f"{k} {v:,}" for k, v in self.phases.items() if v)
         return f"<Superstep {self.name}: {self.cycles:,} cycles ({parts})>"
@@ -91,16 +104,20 @@ class Engine:
         graph: variables, vertices and their placement.
         programs: one program or a list of them; `run(i)` runs the i-th.  A list inside the list is a sequence.
         allow_out_of_memory: run even if a tile needs more memory than it has; the report says so.
+        timing_only: cycles without values: nothing of the variables' size is allocated, each codelet runs once per
+            kind of vertex, and a `Repeat` costs nothing.  Raises BadInput for a program whose cycles depend on data.
 
     Raises InvalidProgram with everything that is wrong with placement and wiring.  A program that does not fit is made
     all the same, so that its report can be looked at; running it raises DoesNotFit.
     """
 
-    def __init__(self, graph: Graph, programs: Any, *, allow_out_of_memory: bool = False) -> None:
+    def __init__(
+        self, graph: Graph, programs: Any, *, allow_out_of_memory: bool = False, timing_only: bool = False
+    ) -> None:
         begun = time.perf_counter()
         if not isinstance(graph, Graph):
             raise BadInput(f"Engine: needs a Graph, not {graph!r}")
-        self.graph, self.allow_out_of_memory = graph, allow_out_of_memory
+        self.graph, self.allow_out_of_memory, self.timing_only = graph, allow_out_of_memory, timing_only
         listed = programs if isinstance(programs, list | tuple) else [programs]
         self.programs: list[Program] = [as_program(p) for p in listed]
         if not self.programs:
@@ -110,7 +127,7 @@ class Engine:
         if problems:
             raise InvalidProgram(problems)
         self._wired = wired
-        self._machine = Machine(graph, self.programs, self._system.chip, wired)
+        self._machine = Machine(graph, self.programs, self._system, wired, timing_only=timing_only)
         self._memory: Memory = account.measure(self._machine)
         self._feeds: dict[str, Feed] = {}
         self._last: int | None = None
@@ -131,6 +148,8 @@ class Engine:
         return self._machine.read(self._find(tensor))
 
     def _find(self, tensor: str | Tensor) -> Tensor:
+        if self.timing_only:
+            raise BadInput(f"{self.graph.name}: an Engine with timing_only=True holds no values")
         view = self.graph.tensor(tensor) if isinstance(tensor, str) else tensor
         if not isinstance(view, Tensor):
             raise BadInput(f"a tensor is a name or a view of a variable, not {view!r}")
@@ -168,6 +187,8 @@ class Engine:
         self._feeds[name] = to
 
     def _serve(self, site: Site) -> None:
+        if self.timing_only:
+            return
         what = site.what
         if isinstance(what, PrintTensor):
             print(what.title or what.tensor.label, self.read_tensor(what.tensor), file=sys.stderr)
@@ -208,7 +229,7 @@ class Engine:
 
     def _superstep(self, number: int, phases: dict[str, int]) -> Superstep:
         machine = self._machine
-        tiles, leaf = machine.chip.tiles, int(machine.site_leaf[number])
+        tiles, leaf = machine.device.num_tiles, int(machine.site_leaf[number])
         moved = account.exchanges(machine, number)
         none = np.zeros(tiles, np.int64)
         return Superstep(
@@ -259,7 +280,7 @@ class Engine:
         problems, wired = check(self.graph, [program])
         if problems:
             raise InvalidProgram(problems)
-        machine = Machine(self.graph, [program], self._system.chip, wired)
+        machine = Machine(self.graph, [program], self._system, wired, timing_only=self.timing_only)
         for mine, theirs in zip(machine.storage.arrays, self._machine.storage.arrays, strict=False):
             mine[...] = theirs
         try:

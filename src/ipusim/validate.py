@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import difflib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import entry_points
@@ -120,7 +120,7 @@ def vertices(path: str | Path) -> VertexValidation:
     `params` are name=value, joined by semicolons.  Raises BadInput if there is no such file or it is not such a table.
     """
     points, skipped = [], []
-    for number, row in enumerate(_rows(Path(path)), 1):
+    for number, row in enumerate(table(Path(path), COLUMNS), 1):
         name = row.get("id") or str(number)
         try:
             points.append(_priced(name, row))
@@ -142,13 +142,16 @@ def vertex_kinds() -> dict[str, Price]:
     return found
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a table, every cell a string ("" for cells that a short row lacks)."""
+def table(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of a CSV file, every cell a string ("" for cells that a short row lacks).
+
+    Raises BadInput if there is no such file, it does not read, or lacks one of the `needed` columns.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restval="", strict=True)
             columns = reader.fieldnames or ()
-            missing = [name for name in COLUMNS if name not in columns]
+            missing = [name for name in needed if name not in columns]
             if missing:
                 raise BadInput(f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}")
             return list(reader)
@@ -169,7 +172,7 @@ def _priced(name: str, row: dict[str, str]) -> Point:
     text = row["cycles"].strip()
     if text and not (text.isascii() and text.isdigit() and len(text) < LONGEST_COUNT and int(text) > 0):
         raise BadInput(f"cycles={text} is not a whole number of at least 1")
-    chip, parameters = row["chip"].strip().lower(), _parameters(row["params"])
+    chip, parameters = row["chip"].strip().lower(), pairs(row["params"])
     try:
         predicted = kinds[kind](parameters, chip)
     except (ArithmeticError, LookupError, ValueError) as error:
@@ -179,7 +182,8 @@ def _priced(name: str, row: dict[str, str]) -> Point:
     return Point(name, kind, int(text) if text else None, predicted)
 
 
-def _parameters(text: str) -> dict[str, str]:
+def pairs(text: str) -> dict[str, str]:
+    """Pairs name=value joined by semicolons.  Raises BadInput for anything else, and for a name that is there twice."""
     found: dict[str, str] = {}
     for item in filter(None, (part.strip() for part in text.split(";"))):
         name, sign, value = (part.strip() for part in item.partition("="))

@@ -7,9 +7,12 @@ import numpy as np
 import programs
 import pytest
 
+from ipusim.engine.copies import copied_bytes
 from ipusim.hw.presets import GC2
 from ipusim.program.graph import Rows, VertexGroup
 from ipusim_kernels.conv.codelets import ConvAttrs
+
+FARTHEST = 166  # cycles between two tiles: a multicast lands late at the far ones
 
 
 @pytest.fixture(scope="module", params=sorted(programs.MODELS))
@@ -35,12 +38,15 @@ def element_numbers(tensor):
 
 
 def received_by_loops(compute_set, tiles):
-    """Bytes each tile receives: distinct elements of each vertex field box that another tile owns."""
+    """Bytes each tile receives: distinct elements of each vertex field box that another tile owns, equal fields once."""
     out = np.zeros(tiles, np.int64)
+    read = set()
     for group in compute_set.groups:
         for field in group.fields:
-            if field.role == "out":
+            key = (group.rows, field.boxes, field.tensor.mapping, field.tensor.variables())
+            if field.role == "out" or key in read:
                 continue
+            read.add(key)
             owners, numbers = owner_tiles(field.tensor), element_numbers(field.tensor)
             seen = defaultdict(set)
             for row, tile in enumerate(group.rows.tile.tolist()):
@@ -116,14 +122,23 @@ def test_no_plan_uses_a_tile_that_does_not_exist(run):
 
 
 def test_macs_on_tiles_add_up_to_those_of_the_model(run):
+    """To more where a plan pads channels or combines conv groups: such products are with zeros."""
     program, _ = run
-    placed = 0
+    placed = dict.fromkeys(range(len(program.workload.nodes)), 0)
     for compute_set in program.graph.compute_sets():
         for group in compute_set.groups:
             if isinstance(group.attrs, ConvAttrs):
                 for batch, groups, co, ci, oh, ow, kh, kw, *_ in group.rows.sizes.tolist():
-                    placed += batch * groups * co * ci * oh * ow * kh * kw
-    assert placed == program.workload.macs > 0
+                    placed[compute_set.op] += batch * groups * co * ci * oh * ow * kh * kw
+    exact = 0
+    for number, node in enumerate(program.workload.nodes):
+        done = program.notes[number].transforms if number in program.notes else ()
+        if any(name.startswith(("padding", "combining")) for name in done):
+            assert placed[number] > node.macs
+        elif placed[number]:
+            assert placed[number] == node.macs
+            exact += 1
+    assert exact > 0
 
 
 def test_every_output_element_is_written_by_one_vertex_on_its_own_tile(run):
@@ -142,7 +157,7 @@ def test_every_output_element_is_written_by_one_vertex_on_its_own_tile(run):
                 assert (writes == 1).all(), compute_set.name
 
 
-def test_exchange_lasts_as_long_as_its_busiest_tile(run):
+def test_exchange_lasts_at_least_as_long_as_its_busiest_tile(run):
     _, trace = run
     exchange = GC2.exchange
     for step in trace.steps:
@@ -150,8 +165,9 @@ def test_exchange_lasts_as_long_as_its_busiest_tile(run):
             assert step.phases["exchange"] == 0
             continue
         arriving = max(math.ceil((r - s / 2) / 4) for r, s in zip(step.received, step.shared, strict=True))
-        leaving = math.ceil(step.sent.max() / 4)
-        assert step.phases["exchange"] == exchange.lead_in_cycles + exchange.latency_cycles + max(arriving, leaving)
+        leaving = math.ceil(step.sent.max() / 8)
+        least = max(exchange.lead_in_cycles + arriving, exchange.least_latency_cycles + leaving)
+        assert least <= step.phases["exchange"] < 2 * least + 2 * FARTHEST
 
 
 def test_nothing_beats_the_chip(run):
@@ -167,7 +183,7 @@ def test_some_layers_leave_tiles_idle_and_some_load_them_unequally(run):
     _, trace = run
     used = [int(np.count_nonzero(s.compute)) for s in trace.steps]
     assert min(used) < GC2.tiles
-    assert any(len(set(s.compute[s.compute > 0].tolist())) > 1 for s in trace.steps)
+    assert any(len(set((s.compute + s.copies)[s.compute > 0].tolist())) > 1 for s in trace.steps)
 
 
 def test_memory_holds_variables_while_they_live(run):
@@ -192,11 +208,7 @@ def test_memory_holds_variables_while_they_live(run):
                 last = len(sets) - 1
             if not variable.always_live and first <= number <= last:
                 np.add.at(held, variable_owner(variable), variable.dtype.bytes)
-        held += step.received
-        for group in compute_set.groups:
-            for field in group.fields:
-                if field.rate:
-                    np.add.at(held, group.rows.tile, field.boxes.elements() * field.tensor.dtype.bytes)
+        held += step.received + copied_bytes(compute_set, GC2.tiles)
         assert np.array_equal(trace.memory.live[number], held + fixed), compute_set.name
 
 

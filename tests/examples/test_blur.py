@@ -44,6 +44,22 @@ def test_values(size, least, tiles, datatype):
     assert np.array_equal(engine.read_tensor("img"), blur.blurred(once))
 
 
+def test_ipus_share_an_image():
+    """Equal to NumPy over the cut, and the halo between them goes by the links."""
+    found = json.loads(run("--image", "60x40x4", "--ipus", "4", "--json").stdout)
+    assert (found["correct"], found["ipus"]) == (True, 4)
+    assert found["phases"]["globExchange"] > 0
+
+
+def test_each_ipu_has_a_strip():
+    device = ipusim.target("GC2", ipus=16)
+    blocks = blur.place((1122, 2200), device, (1, 1))
+    tops = sorted({rows.start for rows, _ in blocks.values()})
+    assert len({tile // 1216 for tile in blocks}) == 16
+    assert {len(columns) for _, columns in blocks.values()} == {11, 12}
+    assert len(tops) == 16 * 6
+
+
 def test_reference_is_a_weighted_mean():
     single = np.zeros((5, 5, 4), np.float32)
     single[2, 2] = 16
@@ -92,7 +108,7 @@ def test_phases_as_measured():
         (["--image", "8x8"], 2, "is not WxHxC"),
         (["--datatype", "double"], 2, "invalid choice: 'double'"),
         (["--min-rows", "0"], 2, "at least 1"),
-        (["--ipus", "2"], 2, "one IPU"),
+        (["--ipus", "3"], 2, "target(ipus=3)"),
         (["--system", "TPU"], 2, "no system named 'TPU'"),
         (["--image", "128x72x4", "--datatype", "float", "--min-rows", "72", "--min-cols", "128"], 3, "does not fit"),
     ],

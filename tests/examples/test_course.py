@@ -116,7 +116,7 @@ def test_pi_time_is_that_of_one_tile(facts):
 def test_pi_unrolled_saves_loop_overhead(facts):
     plain, eight = (facts("pi", "--tiles", "2", "--points-per-tile", "800", "--unroll", k) for k in ("1", "8"))
     assert plain["pi"] == eight["pi"]
-    assert 0.9 < eight["compute_cycles"] / plain["compute_cycles"] < 1
+    assert 0.85 < eight["compute_cycles"] / plain["compute_cycles"] < 1
 
 
 def test_pi_counts_points_above_31_bits():

@@ -12,7 +12,9 @@ from ipusim.hw.presets import BOW, GC2, GC200, SYSTEMS
 from ipusim.hw.spec import ChipSpec, SystemSpec
 
 WHOLE = [path for path in GC2.paths() if isinstance(GC2.get(path), int) and not isinstance(GC2.get(path), bool)]
-MAY_BE_ZERO = {"exchange.lead_in_cycles", "exchange.latency_cycles", "sync.on_chip_cycles"}
+MAY_BE_ZERO = {"exchange.lead_in_cycles", "exchange.latency_cycles", "sync.on_chip_cycles"} | {
+    f"exchange.{name}_cycles" for name in ("least_latency", "row", "column", "crossing")
+}
 #: Fields whose value is part of the vertex formulas; the tile counts and rates around them are free.
 FIXED = {
     "tile.workers", "tile.data_path_bytes", "amp.half_load_elements", "amp.float_load_elements",

@@ -45,6 +45,12 @@ OF_CHIP = {
     "tiles_per_shared_exchange_bus": lambda c: 2 if c.exchange.paired_receive else 1,
     "exchange_receive_setup": lambda c: c.exchange.lead_in_cycles,
     "exchange_latency_event_mean": lambda c: c.exchange.latency_cycles,
+    "exchange_latency_event_min": lambda c: c.exchange.least_latency_cycles,
+    "exchange_row_step": lambda c: c.exchange.row_cycles,
+    "exchange_column_step": lambda c: c.exchange.column_cycles,
+    "exchange_colbase_to_opposite_side_delay": lambda c: c.exchange.crossing_cycles,
+    "columns": lambda c: c.exchange.columns,
+    "tiles_per_supertile": lambda c: c.exchange.supertile_tiles,
     "sync_on_chip": lambda c: c.sync.on_chip_cycles,
     "sync_of_a_profiled_step": lambda c: c.sync.on_chip_cycles,
 }
@@ -62,9 +68,7 @@ ROUNDED = {
 }
 #: Rows about layouts, cards and servers, which no field of a chip holds alone.
 OF_SYSTEM = {
-    ("GC2", "columns"): lambda: GC2.tiles / 76,
     ("GC2", "supertiles_per_column_usable"): lambda: GC2.tiles / (16 * 4),
-    ("GC2", "tiles_per_supertile"): lambda: GC2.tiles / (16 * 19),
     ("GC2", "tiles_per_column_usable"): lambda: GC2.tiles / 16,
     ("GC2", "tiles_physical"): lambda: GC2.tiles * 20 / 19,
     ("C2", "ipus"): lambda: SYSTEMS["C2"].ipus,
@@ -78,7 +82,13 @@ BRIEF = {
     ("C2", "memory_bandwidth"): (lambda: 2 * GC2.tiles * 3 * GC2.tile.data_path_bytes * GC2.clock_hz / 1e12, 0.04),
 }
 #: Numbers taken from another generation or from a text that names no chip.
-ASSUMED = {"GC2": {"exchange.paired_receive", "exchange.lead_in_cycles", "exchange.latency_cycles"}}
+LATENCIES = {f"exchange.{name}_cycles" for name in ("latency", "least_latency", "row", "column")}
+ASSUMED = {
+    "GC2": {"exchange.paired_receive", "exchange.lead_in_cycles"} | LATENCIES,
+    "GC200": {"exchange.columns", "exchange.supertile_tiles", "exchange.crossing_cycles"},
+}
+#: Rows about links and barriers between chips: tests/hw/test_links.py.
+OF_LINKS = ("ipu_link", "external_exchange", "sync_inter")
 
 
 def published(key):
@@ -91,7 +101,8 @@ def holds(key, chip):
 
 
 def of_chip():
-    return [key for key in ROWS if key not in OF_SYSTEM and key not in BRIEF and key not in OUTVOTED]
+    named = [key for key in ROWS if not key[1].startswith(OF_LINKS)]
+    return [key for key in named if key not in OF_SYSTEM and key not in BRIEF and key not in OUTVOTED]
 
 
 def test_what_outvotes_a_figure_is_better_founded():

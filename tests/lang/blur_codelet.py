@@ -15,4 +15,7 @@ def make(dtype: DType) -> Any:
         import blur
     finally:
         sys.path.remove(folder)
-    return blur.make_codelet(dtype, 1).python
+    made = blur.make_codelet(dtype, 1).python
+    names = {**made.__globals__, "dtype": dtype}  # which a deferred annotation takes from the function around
+    made.__annotations__ = {n: eval(a, names) if isinstance(a, str) else a for n, a in made.__annotations__.items()}
+    return made

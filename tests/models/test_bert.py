@@ -9,6 +9,7 @@ import pytest
 import workload_numpy
 
 from ipusim.errors import BadInput
+from ipusim_models import ZOO
 from ipusim_models.bert import BertConfig, build
 
 SMALL = BertConfig(
@@ -90,3 +91,24 @@ def test_logits_tell_tokens_and_sequences_apart():
 def test_sizes_are_checked(wrong):
     with pytest.raises(BadInput, match=next(iter(wrong))):
         BertConfig(**wrong)
+
+
+def test_a_stage_is_the_encoder_without_its_head():
+    config = replace(SMALL, layers=1)
+    whole, stage, given = build(config), build(replace(config, head=False)), inputs(config)
+    hidden = workload_numpy.evaluate(stage, given)["hidden"]
+    assert hidden.shape == (config.batch, config.sequence, config.hidden)
+    weight, bias = (whole.constants[f"squad/{name}"].array().astype(np.float64) for name in ("weight", "bias"))
+    logits = hidden @ weight + bias
+    for index, name in enumerate(("start", "end")):
+        expected = workload_numpy.evaluate(whole, given)[name]
+        assert np.abs(logits[:, :, index] - expected).max() < 1e-9 * np.abs(expected).max()
+
+
+def test_the_stage_of_the_zoo():
+    """Half the layers of the whole model, with the same embeddings."""
+    stage, base = ZOO["bert-base-stage"].build(), ZOO["bert-base"].build()
+    head = 128 * 768 * 2
+    assert 2 * stage.macs == base.macs - head
+    assert stage.outputs["hidden"].shape == (1, 128, 768)
+    assert set(stage.constants) < set(base.constants)

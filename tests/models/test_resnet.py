@@ -40,14 +40,15 @@ def expected_macs(config):
     macs = size**2 * 49 * 3 * config.width
     size, channels = math.ceil(size / 2), config.width
     for stage, blocks in enumerate(config.blocks):
-        width = config.width * 2**stage
+        out = 4 * config.width * 2**stage
+        width = (config.groups * config.group_width or config.width) * 2**stage
         for block in range(blocks):
             macs += size**2 * channels * width
             if block == 0:
                 size = math.ceil(size / 2) if stage else size
-                macs += size**2 * channels * 4 * width
-            macs += size**2 * (9 * width**2 + 4 * width**2)
-            channels = 4 * width
+                macs += size**2 * channels * out
+            macs += size**2 * (9 * width**2 // config.groups + width * out)
+            channels = out
     return config.batch * (macs + channels * config.classes)
 
 
@@ -56,6 +57,8 @@ def expected_macs(config):
         ResNetConfig,
         blocks=st.lists(st.integers(1, 3), min_size=1, max_size=4).map(tuple),
         width=st.integers(1, 9),
+        groups=st.just(1) | st.just(3),
+        group_width=st.integers(1, 4),
         image=st.integers(7, 70),
         classes=st.integers(1, 30),
         batch=st.integers(1, 4),
@@ -101,7 +104,9 @@ def test_full_size_logits_suit_half():
     assert 0.1 < logits.abs().max() < 100
 
 
-@pytest.mark.parametrize("wrong", [{"batch": 0}, {"blocks": (3, 0)}, {"width": -1}, {"seed": -1}, {"image": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"batch": 0}, {"blocks": (3, 0)}, {"width": -1}, {"seed": -1}, {"image": 0}, {"groups": 0}]
+)
 def test_sizes_are_checked(wrong):
     with pytest.raises(BadInput, match=next(iter(wrong))):
         ResNetConfig(**wrong)

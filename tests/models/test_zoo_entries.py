@@ -11,6 +11,9 @@ from ipusim_models import ZOO, bert, resnet
 
 SMALL = {
     "resnet": lambda seed: resnet.build(resnet.ResNetConfig((1, 1), width=4, image=16, classes=5, seed=seed)),
+    "resnext": lambda seed: resnet.build(
+        resnet.ResNetConfig((1, 1), width=4, groups=2, group_width=3, image=16, classes=5, seed=seed)
+    ),
     "bert": lambda seed: bert.build(bert.BertConfig(1, 8, 2, 8, vocabulary=9, positions=6, sequence=4, seed=seed)),
 }
 

@@ -72,10 +72,19 @@ def cast_group(partials: Tensor, target: Tensor, mapping: Mapping, whole: WholeO
 
 def cast(low: Lowering, x: Tensor, dtype: DType, name: str, *, deferred: bool = False) -> Tensor:
     """Adds a cast of x; the result."""
-    placed = place_pointwise(low, [x], x.shape, dtype, name)
-    group = VertexGroup(CAST, CastAttrs(x.dtype, dtype), placed.rows(), placed.fields(), deferred=deferred)
-    low.execute(name, [group])
-    return placed.result
+    return casts(low, [x], dtype, name, deferred=deferred)[0]
+
+
+def casts(low: Lowering, tensors: Sequence[Tensor], dtype: DType, name: str, *, deferred: bool = False) -> list[Tensor]:
+    """Adds casts of several tensors in one superstep; their results."""
+    results, groups = [], []
+    for x in tensors:
+        placed = place_pointwise(low, [x], x.shape, dtype, name)
+        fields = placed.fields()
+        groups.append(VertexGroup(CAST, CastAttrs(x.dtype, dtype), placed.rows(), fields, deferred=deferred))
+        results.append(placed.result)
+    low.execute(name, groups)
+    return results
 
 
 def lower_cast(low: Lowering, op: Cast, node: Node, inputs: Sequence[Tensor]) -> Sequence[Tensor]:

@@ -16,6 +16,7 @@ from ipusim.program.codelet import Array, Codelet
 from ipusim_kernels.conv import numeric
 from ipusim_kernels.conv.geometry import SIZES
 from ipusim_kernels.conv.methods import Method, vertex_cycles
+from ipusim_kernels.conv.numeric_plan import Pieces
 from ipusim_kernels.reduce.cycles import conv_reduce_add
 
 
@@ -67,6 +68,7 @@ CODELETS: dict[str, Codelet] = {
     "SLIC": conv_codelet("poplin::ConvPartial1xNSLIC", 1536),
     "HMAC": conv_codelet("poplin::ConvPartialHorizontalMac", 768),
     "VMAC": conv_codelet("poplin::ConvPartialVerticalMac", 896),
+    "outer product": conv_codelet("poplin::OuterProduct", 256),
 }
 
 
@@ -99,7 +101,15 @@ def reduce_compute(attrs: ReduceAttrs, sizes: tuple[int, ...], boxes: Sequence[S
 
 
 REDUCE = Codelet(
-    "poplin::ReduceAdd", ("elements", "partials"), reduce_cycles, reduce_compute, None, reduce_flops, "multi", 640
+    "poplin::ReduceAdd",
+    ("elements", "partials"),
+    reduce_cycles,
+    reduce_compute,
+    None,
+    reduce_flops,
+    "multi",
+    640,
+    ("partials",),
 )
 
 
@@ -112,7 +122,7 @@ class WholeConv:
     dilation: tuple[int, int]
     padding: tuple[tuple[int, int], tuple[int, int]]
     groups: int
-    pieces: tuple[tuple[int, int, int, int], ...]
+    pieces: Pieces
     partials: str
     threads: int
 
@@ -150,6 +160,6 @@ def whole_matmul(attrs: WholeMatMul, arrays: Sequence[Array]) -> None:
     numeric.matmul(a, b, out, pieces=attrs.pieces, partials=attrs.partials, threads=attrs.threads)
 
 
-def pieces_of_k(pieces: tuple[tuple[int, int, int, int], ...]) -> tuple[tuple[int, int], ...]:
-    """Ranges of the contracted axis of a matmul from the pieces of its 1x1 convolution."""
-    return tuple((c0, c1) for c0, c1, _, _ in pieces)
+def pieces_of_k(parts: tuple[tuple[tuple[int, int, int, int, int, int], ...], ...]) -> tuple[tuple[int, int], ...]:
+    """Ranges of the contracted axis of a matmul from the parts of its 1x1 convolution."""
+    return tuple((part[0][0], part[-1][1]) for part in parts)

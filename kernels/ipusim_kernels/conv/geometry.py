@@ -11,15 +11,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from math import prod
 from typing import final
 
 import numpy as np
 
 from ipusim.lower.search import candidates
 from ipusim.program.graph import Boxes, Rows
-from ipusim.program.mapping import I32, I64, Mapping
+from ipusim.program.mapping import I32, I64, Mapping, concat
 from ipusim_kernels.conv.shape import ConvShape
 
+#: [poplibs] lib/poplin/ConvReduce.cpp: reductions are shared in grains of 8 elements, neighbouring channels.
+REDUCE_GRAIN = 8
+#: [poplibs] Convolution.cpp, mapActivationsOrWeights: what users of an operand share is not cut into smaller pieces.
+MIN_ACTIVATION_BYTES, MIN_WEIGHT_BYTES = 128, 256
+STORED_GROUP = 16  # [poplibs] ConvUtil.cpp: operands are allocated in groups of at most a load of the matrix unit
 #: Columns of a convolution vertex: sizes of its boxes, then how far its first tap lies before its input box.
 SIZES = ("batch", "groups", "co", "ci", "oh", "ow", "kh", "kw", "pad_y", "pad_x")
 
@@ -27,7 +33,9 @@ SIZES = ("batch", "groups", "co", "ci", "oh", "ow", "kh", "kw", "pad_y", "pad_x"
 @final
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """How many ways each axis is split over tiles, and the grains that a tile's share must be a multiple of."""
+    """How many ways each axis is split over tiles, the grains that a tile's share must be a multiple of, and the bytes
+    of an operand's element.
+    """
 
     batch: int = 1
     groups: int = 1
@@ -40,6 +48,7 @@ class Partition:
     grain_co: int = 1
     grain_ci: int = 1
     grain_ky: int = 1
+    element_bytes: int = 2
 
 
 @final
@@ -95,7 +104,7 @@ def geometry(s: ConvShape, p: Partition) -> Geometry:
         w=_boxes([(lo[k], hi[k]) for k in ("g", "co", "ci", "ky")] + [every]),
         partials=_boxes([(piece, piece + 1)] + [(lo[k], hi[k]) for k in ("b", "g", "co", "y", "x")]),
         partial_map=_partial_map(s, edge, grid),
-        weight_map=_weight_map(s, edge, grid),
+        weight_map=_weight_map(s, edge, grid, min(p.grain_ci, STORED_GROUP), MIN_WEIGHT_BYTES // p.element_bytes),
         pieces=_pieces(edge),
     )
 
@@ -130,9 +139,9 @@ def _partial_map(s: ConvShape, edge: dict[str, I32], grid: I32) -> Mapping:
     return Mapping(shape, bounds, np.ascontiguousarray(tiles))
 
 
-def _weight_map(s: ConvShape, edge: dict[str, I32], grid: I32) -> Mapping:
-    """Each weight lives once, with the tiles that use it sharing it evenly (poplibs charges weights - weights /
-    sharers).
+def _weight_map(s: ConvShape, edge: dict[str, I32], grid: I32, grain: int, least: int) -> Mapping:
+    """Each weight lives once, with the tiles that use it sharing it evenly in groups of in channels (poplibs charges
+    weights - weights / sharers), in pieces of at least `least`.
     """
     g, ci, ky, b, y, x, co = grid.shape
     sharers = b * y * x
@@ -140,29 +149,54 @@ def _weight_map(s: ConvShape, edge: dict[str, I32], grid: I32) -> Mapping:
     shape = (s.groups, s.co, s.ci, s.kernel_height, s.kernel_width)
     kernel = np.array([0, s.kernel_width], np.int32)
     whole = Mapping(shape, (edge["g"], edge["co"], edge["ci"], edge["ky"], kernel), users[..., 0].copy())
-    return subdivide(whole, users, keep=0)
+    return subdivide(whole, users, keep=0, grains=(1, 1, min(grain, s.ci), 1, 1), least=least)
 
 
 @lru_cache(maxsize=2048)
-def operand_map(s: ConvShape, p: Partition) -> Mapping:
-    """Where a constant in the place of the activations lives, (N, G, Ci, H, W) of a 1x1 shape: shared evenly by its
-    users.
+def operand_map(s: ConvShape, p: Partition) -> Mapping | None:
+    """Where the activations (N, G, Ci, H, W) live if nothing else decides: shared evenly by the tiles that use them.
+
+    Rows are cut where the parts of the result begin, columns where the use of a part ends: a halo of columns belongs to
+    the tile before it, one of rows is shared row by row (poplibs lib/poputil/Util.cpp, TensorUseTracker with
+    OptimizeHaloRegions).  None if parts of the result begin or end outside the field.
     """
     geo = geometry(s, p)
-    users = geo.partial_map.tiles.transpose(1, 2, 0, 4, 5, 3)
-    shape = (s.batch, s.groups, s.ci, s.height, s.width)
-    channels = np.array([c0 for c0, *_ in geo.pieces] + [s.ci], np.int32)
     cut = geo.partial_map.cuts
-    return subdivide(Mapping(shape, (cut[1], cut[2], channels, cut[4], cut[5]), users[..., 0].copy()), users, keep=0)
+    halo = (s.kernel_width - 1) * s.dilation[1] + 1 - s.stride[1] - s.pad[1]
+    rows, columns = _field_cuts(cut[4], s.stride[0], s.height, 0), _field_cuts(cut[5], s.stride[1], s.width, halo)
+    if rows is None or columns is None:
+        return None
+    channels = np.array([*sorted({c0 for c0, *_ in geo.pieces}), s.ci], np.int32)
+    tiles = geo.partial_map.tiles
+    b, g, co, y, x = tiles.shape[1:]
+    ci = len(channels) - 1
+    ky = tiles.shape[0] // ci
+    users = tiles.reshape(ci, ky, b, g, co, y, x).transpose(2, 3, 0, 5, 6, 1, 4).reshape(b, g, ci, y, x, ky * co)
+    shape = (s.batch, s.groups, s.ci, s.height, s.width)
+    coarse = Mapping(shape, (cut[1], cut[2], channels, rows, columns), users[..., 0].copy())
+    grains = (1, 1, min(p.grain_ci, STORED_GROUP), 1, 1)
+    return subdivide(coarse, users, keep=0, grains=grains, least=MIN_ACTIVATION_BYTES // p.element_bytes)
 
 
-def subdivide(coarse: Mapping, users: I32, keep: int) -> Mapping:
-    """Cuts every cell of `coarse` evenly for the tiles in `users` (cells..., k); the first `keep` axes stay whole."""
-    widths = tuple(int(np.diff(c).max()) for c in coarse.cuts)
-    factors = best_factors(widths, users.shape[-1], keep)
+def _field_cuts(out: I32, stride: int, size: int, halo: int) -> I32 | None:
+    """Where the field is cut for the parts of the result, `halo` beyond their first taps; None if it cannot be."""
+    made = out.astype(np.int32) * stride + halo
+    made[0], made[-1] = 0, size
+    return made if bool((np.diff(made) > 0).all()) else None
+
+
+def subdivide(coarse: Mapping, users: I32, keep: int, grains: tuple[int, ...] = (), least: int = 1) -> Mapping:
+    """Cuts every cell of `coarse` evenly for the tiles in `users` (cells..., k); the first `keep` axes stay whole, the
+    others are cut in whole `grains` (default: elements), into no more parts than there are times `least` elements.
+    """
+    grains = grains or (1,) * len(coarse.cuts)
+    widest = [int(np.diff(c).max()) for c in coarse.cuts]
+    widths = tuple(-(-n // g) for n, g in zip(widest, grains, strict=True))
+    parts = min(users.shape[-1], max(1, prod(widest) // least))
+    factors = best_factors(widths, parts, keep)
     fine, places = [], []
-    for cut, factor in zip(coarse.cuts, factors, strict=True):
-        bounds, part = _refine(cut, factor)
+    for cut, factor, grain in zip(coarse.cuts, factors, grains, strict=True):
+        bounds, part = _refine(cut, factor, grain)
         fine.append(bounds)
         places.append(part)
     index: I64 = np.zeros((), np.int64)
@@ -171,16 +205,18 @@ def subdivide(coarse: Mapping, users: I32, keep: int) -> Mapping:
         reach = (1,) * axis + (-1,) + (1,) * (len(places) - axis - 1)
         index = np.asarray(index * factors[axis] + number.reshape(reach))
         cell.append(piece.reshape(reach))
-    return Mapping(coarse.shape, tuple(fine), users[(*cell, index)].astype(np.int32))
+    # fewer parts than users go to users far apart, so that no tile is first in everything
+    spread = index * users.shape[-1] // prod(factors)
+    return Mapping(coarse.shape, tuple(fine), users[(*cell, spread)].astype(np.int32))
 
 
-def _refine(cut: I32, factor: int) -> tuple[I32, tuple[I64, I64]]:
-    """Every piece cut into `factor` parts: (boundaries, (piece, part) of each fine piece)."""
+def _refine(cut: I32, factor: int, grain: int) -> tuple[I32, tuple[I64, I64]]:
+    """Every piece cut into `factor` parts of whole grains: (boundaries, (piece, part) of each fine piece)."""
     bounds: list[int] = [0]
     piece: list[int] = []
     part: list[int] = []
     for i, (a, b) in enumerate(zip(cut[:-1].tolist(), cut[1:].tolist(), strict=True)):
-        inner = cuts(b - a, factor)[1:] + a
+        inner = cuts(b - a, factor, grain)[1:] + a
         bounds += inner.tolist()
         piece += [i] * len(inner)
         part += range(len(inner))
@@ -204,18 +240,25 @@ def best_factors(widths: tuple[int, ...], parts: int, keep: int) -> tuple[int, .
 @lru_cache(maxsize=2048)
 def _staged(source: Mapping, members: int) -> Mapping:
     depth = source.shape[0]
-    chunks = -(-depth // members)
-    tiles = source.tiles
-    order = np.arange(chunks)[:, None] * members + np.arange(members)
-    sizes = np.minimum(members, depth - np.arange(chunks) * members)
-    order = np.arange(chunks)[:, None] * members + np.arange(members) % sizes[:, None]
-    users = np.moveaxis(tiles[order], 1, -1)
+    whole, rest = divmod(depth, members)
+    parts = [_chunks(source, 0, whole, members)] if whole else []
+    if rest:
+        parts.append(_chunks(source, whole * members, 1, rest))
+    return parts[0] if len(parts) == 1 else concat(parts, 0)
+
+
+def _chunks(source: Mapping, first: int, chunks: int, members: int) -> Mapping:
+    """Where the sums of `chunks` times `members` partials from `first` on go."""
+    order = first + np.arange(chunks)[:, None] * members + np.arange(members)
+    users = np.moveaxis(source.tiles[order], 1, -1)
     coarse = Mapping(
         (chunks, *source.shape[1:]),
         (np.arange(chunks + 1, dtype=np.int32), *source.cuts[1:]),
         np.ascontiguousarray(users[..., 0]),
     )
-    return subdivide(coarse, users, keep=1)
+    channels = int(np.diff(source.cuts[3]).max())
+    grain = REDUCE_GRAIN if channels % REDUCE_GRAIN == 0 else 1
+    return subdivide(coarse, users, keep=1, grains=(1, 1, 1, grain, 1, 1))
 
 
 def reduce_map(source: Mapping, members: int) -> Mapping:

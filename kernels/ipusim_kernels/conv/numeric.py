@@ -25,7 +25,7 @@ from ipusim.errors import BadInput
 from ipusim.jit import jit
 from ipusim.units import ceil_div
 from ipusim_kernels.conv.numeric_loops import compute_box
-from ipusim_kernels.conv.numeric_plan import Pair, Pieces, Shape, plan
+from ipusim_kernels.conv.numeric_plan import Pair, Piece, Pieces, Shape, plan
 from ipusim_kernels.conv.numeric_tile import F32, LANES, multiply_add
 
 Array = NDArray[Any]
@@ -51,21 +51,22 @@ def conv(
     dilation: Pair,
     padding: tuple[Pair, Pair],
     groups: int,
-    pieces: Sequence[tuple[int, int, int, int]],
+    pieces: Sequence[Piece],
     partials: str,
     threads: int = 1,
 ) -> None:
     """Convolution of x (N, C, H, W) with w (O, C / groups, KH, KW) into out (N, O, Ho, Wo), all float16 or all float32.
 
-    `pieces` are the parts of the reduction in order, (first channel of a group, end, first kernel row, end); `partials`
-    is "float32" or "float16".  The arrays may be views; the bits of the result do not depend on `threads`.  Raises
-    `BadInput` if shapes, types or pieces do not match.
+    `pieces` are the parts of the reduction in order, (first channel of a group, end, first kernel row, end) or
+    several such boxes with (first kernel column, end) as well; `partials` is "float32" or "float16". The arrays may
+    be views; the bits of the result do not depend on `threads`. Raises `BadInput` if shapes, types or pieces do not
+    match.
     """
     _check(x, w, out, partials, threads)
     shape = _conv_shape(x, w, out, stride, dilation, padding, groups)
     if out.size == 0:
         return
-    how = _How(tuple((int(a), int(b), int(c), int(d)) for a, b, c, d in pieces), partials == "float16", threads)
+    how = _How(tuple(pieces), partials == "float16", threads)
     field = x.reshape(shape.images, groups, shape.channels, *shape.field)
     weights = w.reshape(groups, shape.out_channels, -1)
     result = out.reshape(shape.images, groups, shape.out_channels, *shape.out)

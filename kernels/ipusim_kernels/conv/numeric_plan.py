@@ -24,7 +24,9 @@ PLANE_FLOATS = 128 * 1024
 SUM_COLUMNS = 1024
 
 I64 = NDArray[np.int64]
-Pieces = tuple[tuple[int, int, int, int], ...]
+#: A part of the reduction: channels and kernel rows (c0, c1, y0, y1), or boxes (c0, c1, y0, y1, x0, x1) in order.
+Piece = tuple[int, int, int, int] | tuple[tuple[int, int, int, int, int, int], ...]
+Pieces = tuple[Piece, ...]
 Pair = tuple[int, int]
 
 
@@ -151,11 +153,18 @@ def _order(shape: Shape, pieces: Pieces) -> tuple[I64, I64]:
     """(taps in order of accumulation, ends of the pieces); a tap is (channel * KH + ky) * KW + kx."""
     kh, kw = shape.kernel
     taps = np.arange(shape.channels * kh * kw).reshape(shape.channels, kh, kw)
-    parts = [taps[c0:c1, k0:k1].ravel() for c0, c1, k0, k1 in pieces]
+    boxes = [[taps[c0:c1, y0:y1, x0:x1].ravel() for c0, c1, y0, y1, x0, x1 in _boxes_of(p, kw)] for p in pieces]
+    parts = [np.concatenate(found) for found in boxes]
     order = np.concatenate([*parts, np.zeros(0, np.int64)])
     if not np.array_equal(np.sort(order), taps.ravel()):
         raise BadInput(f"the pieces {pieces} do not cover {shape.channels} channels and {kh} kernel rows once each")
     return order, np.cumsum([0, *(len(p) for p in parts)])
+
+
+def _boxes_of(piece: Piece, width: int) -> Iterator[tuple[int, ...]]:
+    for box in piece if isinstance(piece[0], tuple) else (piece,):
+        bounds = tuple(int(v) for v in box)
+        yield bounds if len(bounds) == 6 else (*bounds, 0, width)
 
 
 @final

@@ -1,154 +1,147 @@
-"""The convolution planner: every method, every partition, the cheapest that fits.
+"""The convolution planner: every transform, method, partition and serial split; the cheapest that fits.
 
-Cost of a plan on its busiest tile (poplibs lib/poplin/ConvModel.cpp, plus what a superstep costs on this chip):
+The cost of a plan is in `cost`.  A plan may use the tile's memory times the memory proportion.  The search (poplibs
+lib/poplin/ConvPlan.cpp): the fewest cycles under that bound; if no plan keeps it, the bound is doubled until it is
+twice the tile's memory; at last the fewest cycles without a bound.  Serial splits only cost cycles, so they are tried
+only if the best plan without them breaks the bound.  The runner-up is the best plan of another method.
 
-    inputs + weights received + rearranging them + vertex + per reduction stage (partials received + ReduceAdd) + cast
-
-each superstep with its sync, each exchange with its lead-in, all of it once per serial step.  Memory: received inputs
-and weights and the partials, or twice the largest rearranged tensor.  A plan may use the tile's memory times the
-memory proportion; if none does, output channels are split serially, and at last the plan with the least memory is
-taken.
-
-Omitted: transforms of the convolution itself (expanded kernel dimensions, combined groups), joint planning of
-training passes, serial splits of input channels.
+Omitted: joint planning of training passes (see joint), splits of both kinds of channels in series at once (as in
+poplibs), and plans over several IPUs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import final
+from typing import NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ipusim.dtype import DType, float16
-from ipusim.hw.cost import transfer_cycles
 from ipusim.hw.spec import ChipSpec
-from ipusim.jit import jit
-from ipusim.lower import search
-from ipusim.lower.rules import Options
-from ipusim.units import ceil_div
-from ipusim_kernels.cast.cycles import planner_cast
-from ipusim_kernels.conv.geometry import Partition
-from ipusim_kernels.conv.methods import Method, eligible, method_cycles
+from ipusim.lower.rules import Options, PlanNote
+from ipusim_kernels.conv import bounds, cost
+from ipusim_kernels.conv.geometry import STORED_GROUP, Partition
+from ipusim_kernels.conv.methods import Method, hmac_methods, matrix_methods
+from ipusim_kernels.conv.moves import Moves, Sizes, moves
 from ipusim_kernels.conv.shape import ConvShape
-from ipusim_kernels.reduce.cycles import conv_reduce_add, conv_reduce_stages
+from ipusim_kernels.conv.transform import Transform, transforms
+from ipusim_kernels.reduce.cycles import conv_reduce_stages
 
-AXES = ("groups", "ci", "ky", "batch", "oy", "ox", "co")
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The chosen method and partition; `serial` steps over output channels, estimated cycles and temporary bytes."""
-
-    method: Method
-    partition: Partition
-    serial: int
-    flattened: bool
-    swapped: bool
-    estimate: int
-    temporary: int
-
-    def shape(self, s: ConvShape, swapped: ConvShape | None = None) -> ConvShape:
-        """The shape of one serial step in the plan's orientation."""
-        base = swapped if self.swapped and swapped else s
-        base = base.flattened() if self.flattened else base
-        return _with_co(base, base.co // self.serial)
-
-    def splits(self) -> dict[str, int]:
-        """Ways each axis is split, those that are split."""
-        p = self.partition
-        found = {a: n for a in AXES if (n := getattr(p, a)) > 1}
-        return found | ({"serial co": self.serial} if self.serial > 1 else {})
-
-
-def _with_co(s: ConvShape, co: int) -> ConvShape:
-    return s if co == s.co else replace(s, co=co)
-
-
-@jit
-def _share(size: int, ways: int, grain: int) -> int:
-    """Elements of the largest of `ways` parts of whole grains."""
-    grains = (size + grain - 1) // grain
-    return min(size, (grains + ways - 1) // ways * grain)
-
-
-@jit
-def _price(
-    candidates: NDArray[np.int32],
-    shape: tuple[int, ...],
-    method: tuple[int, ...],
-    chip: tuple[int, ...],
-    rates: tuple[int, int],
-    stages: NDArray[np.int32],
-    cycles: NDArray[np.int64],
-    memory: NDArray[np.int64],
-) -> None:
-    """Cycles and temporary bytes of each candidate partition (columns `AXES`)."""
-    batch, groups, ci, co, height, width, oh, ow, kh, kw, sy, sx, dy, dx = shape
-    in_group, out_group, group_group, amp_height = method[1], method[2], method[3], method[4]
-    size = 2 if method[5] == 1 else 4
-    partial_size = 2 if method[6] == 1 else 4
-    sync, lead, bytes_per_cycle, paired = chip
-    for i in range(len(candidates)):
-        pg, pci, pky, pb, py, px, pco = candidates[i]
-        g = _share(groups, pg, group_group)
-        c = _share(ci, pci, in_group)
-        o = _share(co, pco, out_group)
-        k = _share(kh, pky, amp_height)
-        b, y, x = -(-batch // pb), -(-oh // py), -(-ow // px)
-        in_y = min(height, (y - 1) * sy + (k - 1) * dy + 1)
-        in_x = min(width, (x - 1) * sx + (kw - 1) * dx + 1)
-        inputs = b * g * c * in_y * in_x * size
-        weights = g * o * c * k * kw * size
-        outputs = b * g * o * y * x
-        arriving = inputs - inputs // pco
-        shared = arriving if paired and pco % 2 == 0 else 0
-        moving = transfer_cycles(arriving, shared, bytes_per_cycle)
-        moving += -(-(weights - weights // (pb * py * px)) // bytes_per_cycle)
-        total = sync + (lead + moving if moving else 0)
-        if rates[0]:
-            total += -(-5 * inputs // (4 * rates[0]))
-        if rates[1]:
-            total += -(-5 * weights // (4 * rates[1]))
-        total += method_cycles(method, sx, (b, g, o, c, y, x, k, kw), True)
-        left = pci * pky
-        n = outputs
-        depth = left
-        while depth > 1:
-            to = stages[depth - 1]
-            members = -(-depth // to)
-            n = -(-n // members)
-            total += sync + lead + -(-n * (members - 1) * partial_size // bytes_per_cycle)
-            total += conv_reduce_add(n, members, to == 1 and size == 2, partial_size == 2)
-            depth = to
-        if left == 1 and size != partial_size:
-            total += sync + planner_cast(outputs, 8 // partial_size, 8 // size)
-        cycles[i] = total
-        conv = inputs + weights + outputs * partial_size
-        moved = max(inputs if rates[0] else 0, weights if rates[1] else 0)
-        memory[i] = max(2 * moved, conv + (inputs if rates[0] else 0))
-
-
-@lru_cache(maxsize=1)
-def _stage_table(limit: int = 2048) -> NDArray[np.int32]:
-    """Partials left after the next reduction stage, by depth."""
-    return np.array([(*conv_reduce_stages(d), 1)[0] for d in range(1, limit + 1)], np.int32)
+ROWS = 400_000  # rows of a ranking; more candidates than any layer of the zoo has
+Table = NDArray[np.int64]
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to be planned: shape (and its swapped form), types, how the operands are stored, the user's options."""
+    """What is to be planned: shape, types, how the operands are stored, the user's options, whether it is a matmul."""
 
     shape: ConvShape
-    swapped: ConvShape | None
     half: bool
     half_partials: bool
     stored: tuple[int, int]
     proportion: float
+    matmul: bool
+
+
+class Candidate(NamedTuple):
+    """A transform (before padding) with a method, in the order of `promise`.
+
+    `least`: a bound on its cycles; `sizes`: conv groups and channels before and after padding; `numbers`: the padded
+    shape.
+    """
+
+    promise: int
+    least: int
+    transform: Transform
+    method: Method
+    sizes: tuple[Sizes, Sizes]
+    numbers: tuple[int, ...]
+    request: Request
+    copy_bytes: int
+
+    @property
+    def moves(self) -> Moves:
+        """What has to be rearranged."""
+        how = self.request.stored, self.request.matmul, self.copy_bytes
+        return moves(self.request.shape, self.transform, self.method, how, self.sizes)
+
+    @property
+    def together(self) -> bool:
+        """Whether conv groups that share a tile keep their channels together."""
+        return self.numbers[1] > 1 and self.method.group_group == 1
+
+    @property
+    def padded(self) -> Transform:
+        """The transform with its padding."""
+        return self.transform if self.sizes[0] == self.sizes[1] else replace(self.transform, padded=self.sizes[1])
+
+    @property
+    def shape(self) -> ConvShape:
+        """The shape that is split."""
+        return self.padded.apply(self.request.shape)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The chosen method, transform, partition and serial steps over in and out channels.
+
+    `estimate`: cycles, the sum of `items` (name, cycles); `temporary`: bytes on the fullest tile, of which `allowed`
+    were allowed; `request`: what was planned.
+    """
+
+    method: Method
+    transform: Transform
+    partition: Partition
+    serial_ci: int
+    serial_co: int
+    moves: Moves
+    items: tuple[tuple[str, int], ...]
+    temporary: int
+    allowed: int
+    request: Request
+
+    @property
+    def estimate(self) -> int:
+        """Cycles of the busiest tile, supersteps included."""
+        return sum(cycles for _, cycles in self.items)
+
+    @property
+    def within(self) -> bool:
+        """Whether the plan keeps the memory bound that was asked for."""
+        return self.temporary <= self.allowed
+
+    @property
+    def serial(self) -> int:
+        """Steps of the serial loop; 1: none."""
+        return self.serial_ci * self.serial_co
+
+    @property
+    def shape(self) -> ConvShape:
+        """The transformed and padded shape that is split."""
+        return self.transform.apply(self.request.shape)
+
+    @property
+    def stored_group(self) -> int:
+        """Channels of an operand that are stored together where the plan decides."""
+        group = min(self.method.in_group, STORED_GROUP)
+        return group if self.method.in_group % group == 0 else 1
+
+    def splits(self) -> dict[str, int]:
+        """Ways each axis is split, those that are split."""
+        p = self.partition
+        ways = (p.groups, p.ci, p.ky, p.co, p.batch, p.oy, p.ox, self.serial_ci, self.serial_co)
+        return {a: n for a, n in zip(cost.AXES, ways, strict=True) if n > 1}
+
+    def note(self, runner_up: PlanNote | None = None) -> PlanNote:
+        """The plan for reports."""
+        done = (*self.transform.names(self.request.shape), *self.moves.names())
+        splits = tuple(self.splits().items())
+        return PlanNote(self.method.kind, splits, self.estimate, self.items, self.temporary, done, runner_up)
 
 
 def plan(
@@ -158,124 +151,236 @@ def plan(
     options: Options,
     *,
     stored: tuple[int, int] = (1, 0),
-    swapped: ConvShape | None = None,
+    matmul: bool = False,
 ) -> Plan:
-    """The plan for a shape.  `stored`: channels stored together in activations and in weights (0: as wanted)."""
-    half = dtype == float16
-    wanted = Request(shape, swapped, half, half and options.partials == float16, stored, options.memory_proportion)
-    return _plan(wanted, chip)
+    """The plan for a shape.
 
-
-@lru_cache(maxsize=4096)
-def _plan(wanted: Request, chip: ChipSpec) -> Plan:
-    serial = 1
-    best: Plan | None = None
-    bound = int(wanted.proportion * chip.tile.memory_bytes)
-    while True:
-        found = _plan_step(wanted, chip, serial, bound)
-        if found and (best is None or found.temporary < best.temporary):
-            best = found
-        if best and best.temporary <= bound:
-            return best
-        serial *= 2
-        if best and (wanted.shape.co % serial or serial > 64):
-            return best
-
-
-def _plan_step(wanted: Request, chip: ChipSpec, serial: int, bound: int) -> Plan | None:
-    options: list[tuple[ConvShape, bool]] = [(wanted.shape, False)]
-    if wanted.swapped:
-        options.append((wanted.swapped, True))
-    plans: list[Plan] = []
-    choices: list[tuple[str, search.Choice | None]] = []
-    for base, swapped in options:
-        if base.co % serial:
-            continue
-        for method in eligible(base, wanted.half, wanted.half_partials, chip):
-            flat = base.pointwise and base.stride == (1, 1)
-            s = _with_co(base.flattened() if flat else base, base.co // serial)
-            stored = (wanted.stored[1], wanted.stored[0]) if swapped else wanted.stored
-            choice, partition = _best_partition(s, method, chip, stored, bound)
-            choices.append((method.kind, choice))
-            if choice:
-                plans.append(Plan(method, partition, serial, flat, swapped, choice.cycles * serial, choice.temporary))
-    return plans[search.pick(choices)] if plans else None
-
-
-def _best_partition(
-    s: ConvShape, method: Method, chip: ChipSpec, stored: tuple[int, int], bound: int
-) -> tuple[search.Choice | None, Partition]:
-    grains = (
-        ceil_div(s.groups, method.group_group),
-        ceil_div(s.ci, method.in_group),
-        ceil_div(s.kernel_height, method.amp_height),
-        s.batch,
-        s.out_height,
-        s.out_width,
-        ceil_div(s.co, method.out_group),
-    )
-    table = _splits(grains, chip.tiles, s.groups > 1 and method.group_group == 1)
-    cycles, memory = np.empty(len(table), np.int64), np.empty(len(table), np.int64)
-    exchange = chip.exchange
-    _price(
-        table,
-        _numbers(s),
-        method.numbers(),
-        (
-            chip.sync.on_chip_cycles,
-            exchange.lead_in_cycles + exchange.latency_cycles,
-            exchange.bytes_per_cycle,
-            int(exchange.paired_receive),
-        ),
-        (_rate(stored[0], s, method, chip), _rate(stored[1], s, method, chip)),
-        _stage_table(),
-        cycles,
-        memory,
-    )
-    choice = search.best(cycles, memory, table.prod(axis=1, dtype=np.int64), bound)
-    if choice is None:
-        return None, Partition()
-    groups, ci, ky, batch, oy, ox, co = (int(v) for v in table[choice.index])
-    grain = (method.group_group, method.out_group, method.in_group, method.amp_height)
-    return choice, Partition(batch, groups, co, ci, ky, oy, ox, *grain)
-
-
-@lru_cache(maxsize=4096)
-def _splits(grains: tuple[int, ...], tiles: int, grouped: bool) -> NDArray[np.int32]:
-    """Candidate partitions; with several conv groups on a tile their channels stay together, so that a box holds
-    them.
+    Args:
+        shape: of the convolution, untransformed.
+        dtype: of operands and result.
+        chip: where it runs.
+        options: type of partial sums and memory proportion.
+        stored: channels stored together in activations and in weights (0: as wanted).
+        matmul: operands are swapped by preference, and freely.
     """
-    table = search.candidates(grains, tiles)
-    if not grouped:
-        return table
-    whole = -(-grains[0] // table[:, 0]) > 1
-    return np.ascontiguousarray(table[~(whole & ((table[:, 1] > 1) | (table[:, 6] > 1)))])
+    return _plan(_request(shape, dtype, options, stored, matmul), chip)
 
 
-def _numbers(s: ConvShape) -> tuple[int, ...]:
+def runner_up(chosen: Plan, chip: ChipSpec) -> Plan | None:
+    """The best plan of another method under the bound of `chosen`, None if there is none."""
+    return _runner_up(chosen.request, chip)
+
+
+def ranked(chosen: Plan, chip: ChipSpec, count: int, *, others: int = 0, seed: int = 0) -> list[Plan]:
+    """The `count` best plans without serial splits under the bound, then `others` drawn from all that fit."""
+    request, bound = chosen.request, max(chosen.allowed, chosen.temporary)
+    every: list[tuple[Candidate, Table]] = []
+    for candidate in _candidates(request, chip):
+        rows = np.empty((ROWS, 12), np.int64)
+        kept = _search(candidate, chip, bound, rows=rows, limit=4 * chosen.estimate if not others else None)[0]
+        every.append((candidate, rows[: min(kept, ROWS)].copy()))
+    which = np.repeat(np.arange(len(every)), [len(rows) for _, rows in every])
+    table = np.concatenate([rows for _, rows in every])
+    order = np.argsort(table[:, 0], kind="stable")
+    picked = order[:count].tolist()
+    if others:
+        drawn = np.random.default_rng(seed).choice(len(table), min(others, len(table)), replace=False)
+        picked += drawn.tolist()
+    return [_made(request, every[which[i]][0], table[i], chip, chosen.allowed) for i in picked]
+
+
+def _request(
+    shape: ConvShape, dtype: DType, options: Options, stored: tuple[int, int], matmul: bool
+) -> Request:
+    half = dtype == float16
+    return Request(shape, half, half and options.partials == float16, stored, options.memory_proportion, matmul)
+
+
+# -- candidates --------------------------------------------------------------------------------------------------------
+
+
+def _candidates(wanted: Request, chip: ChipSpec) -> list[Candidate]:
+    return [*_matrix(wanted, chip), *_hmac(wanted, chip, None)]
+
+
+def _matrix(wanted: Request, chip: ChipSpec) -> list[Candidate]:
+    """Every transform with every method but HMAC, the most promising first."""
+    found: list[Candidate] = []
+    for transform in transforms(wanted.shape, wanted.half, wanted.matmul):
+        shape = transform.apply(wanted.shape)
+        methods = matrix_methods(shape, wanted.half, wanted.half_partials, chip)
+        found += _with_methods(wanted, transform, shape, methods, chip)
+    return sorted(found, key=lambda c: c.promise)
+
+
+def _hmac(wanted: Request, chip: ChipSpec, best: int | None) -> Iterator[Candidate]:
+    """Every transform with HMAC, where it could take fewer than `best` cycles."""
+    for transform in transforms(wanted.shape, wanted.half, wanted.matmul):
+        shape = transform.apply(wanted.shape)
+        if best is not None and shape.macs >= best * chip.tiles * (4 if wanted.half else 2):
+            continue
+        methods = hmac_methods(shape, wanted.half, wanted.half_partials, chip)
+        yield from _with_methods(wanted, transform, shape, methods, chip)
+
+
+def _with_methods(
+    wanted: Request, transform: Transform, shape: ConvShape, methods: Iterable[Method], chip: ChipSpec
+) -> Iterator[Candidate]:
+    numbers = shape_numbers(shape)
+    batch, groups, ci, co, *rest = numbers
+    macs, copy_bytes = shape.macs // (groups * ci * co), chip.tile.copy_bytes_per_cycle
+    for m in methods:
+        padded = (_up(groups, m.group_group), _up(ci, m.in_group), _up(co, m.out_group))
+        least = macs * padded[0] * padded[1] * padded[2] // (m.peak * chip.tiles)
+        # tried first is what tends to win: long passes of the matrix unit
+        promise = least * (4 + m.amp_height if m.kind == "AMP Nx1" else 4)
+        sizes = ((groups, ci, co), padded)
+        yield Candidate(promise, least, transform, m, sizes, (batch, *padded, *rest), wanted, copy_bytes)
+
+
+def _candidate(wanted: Request, transform: Transform, shape: ConvShape, method: Method, chip: ChipSpec) -> Candidate:
+    """One transform, which gives `shape`, with one method."""
+    return next(_with_methods(wanted, transform, shape, (method,), chip))
+
+
+def _up(n: int, grain: int) -> int:
+    return -(-n // grain) * grain
+
+
+# -- search ------------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1)
+def _stage_table(limit: int = 4096) -> NDArray[np.int32]:
+    """Partials left after the next reduction stage, by depth."""
+    return np.array([(*conv_reduce_stages(d), 1)[0] for d in range(1, limit + 1)], np.int32)
+
+
+@lru_cache(maxsize=64)
+def _machine(chip: ChipSpec) -> tuple[int, ...]:
+    exchange = chip.exchange
+    return (
+        chip.sync.on_chip_cycles,
+        # the busiest tile receives without a break once its first words are there (engine.schedule.closed_form_cycles)
+        exchange.lead_in_cycles + exchange.least_latency_cycles,
+        exchange.bytes_per_cycle,
+        int(exchange.paired_receive),
+        chip.tiles,
+        int(chip.generation == "mk1"),
+    )
+
+
+@lru_cache(maxsize=8192)
+def shape_numbers(s: ConvShape) -> tuple[int, ...]:
+    """A shape as whole numbers, for compiled code."""
     sizes = (s.batch, s.groups, s.ci, s.co, s.height, s.width, s.out_height, s.out_width)
     return (*sizes, s.kernel_height, s.kernel_width, *s.stride, *s.dilation)
 
 
-def _rate(stored: int, s: ConvShape, method: Method, chip: ChipSpec) -> int:
-    """Speed of bringing an operand into the method's channel groups; 0 if it is stored so."""
-    return operand_rate(stored, s.ci, method, chip.tile.copy_bytes_per_cycle)
+_NO_ROWS = np.empty((0, 12), np.int64)
 
 
-def operand_rate(stored: int, channels: int, method: Method, copy_bytes: int) -> int:
-    """Bytes per cycle at which a tile rearranges an operand whose channels are stored in groups of `stored` (0: as
-    wanted).
+def _search(
+    c: Candidate,
+    chip: ChipSpec,
+    bound: int,
+    *,
+    limit: int | None = None,
+    serial: bool = False,
+    rows: Table = _NO_ROWS,
+) -> tuple[int, Table]:
+    """(rows kept, best row: cycles, bytes, tiles, ways) of one candidate."""
+    below = cost.NEVER if limit is None else limit
+    found = np.full(12, below, np.int64)
+    how = c.moves.numbers()
+    table, rules = _stage_table(), (bound, int(c.together), below)
+    kept = bounds.search(serial, c.numbers, c.method.numbers(), how, _machine(chip), table, rules, found, rows)
+    return kept, found
 
-    Full rearrangements move single elements, regroups whole groups up to the copy rate; channels that the method must
-    pad are copied in full (poplibs ConvModel.cpp, transform costs).
-    """
-    size = 2 if method.half else 4
-    if stored == 0 or channels == 1:
-        return 0
-    if method.pads_channels and channels % method.in_group:
-        return min(copy_bytes, size)
-    if stored == method.in_group or (not method.pads_channels and stored in (1, channels)):
-        return 0
-    if stored == 1 or method.in_group == 1:
-        return min(copy_bytes, size)
-    return min(copy_bytes, min(stored, method.in_group) * size)
+
+Best = tuple[Candidate, Table]
+
+
+def _cheapest(
+    wanted: Request, chip: ChipSpec, bound: int, serial: bool, without: str | None = None
+) -> Best | None:
+    """The cheapest plan within `bound` bytes, of any method but `without`."""
+    best: Best | None = None
+    for group in (0, 1):
+        limit = cost.NEVER if best is None else int(best[1][0])
+        listed = _hmac(wanted, chip, limit) if group else _matrix(wanted, chip)
+        tried = [c for c in listed if c.method.kind != without and c.least <= limit]
+        if not tried:
+            continue
+        found = np.full(12, limit, np.int64)
+        which = bounds.cheapest(
+            serial,
+            np.array([c.numbers for c in tried], np.int64),
+            np.array([c.method.numbers() for c in tried], np.int64),
+            np.array([c.moves.numbers() for c in tried], np.int64),
+            _machine(chip),
+            _stage_table(),
+            np.array([(c.least, c.together) for c in tried], np.int64),
+            bound,
+            limit,
+            found,
+        )
+        if which >= 0 and (best is None or tuple(found[:3]) < tuple(best[1][:3])):
+            best = tried[which], found
+    return best
+
+
+@lru_cache(maxsize=4096)
+def _plan(wanted: Request, chip: ChipSpec) -> Plan:
+    allowed = int(wanted.proportion * chip.tile.memory_bytes)
+    best = _bounded(wanted, chip, allowed, None)
+    if best is None:  # pragma: no cover  (HMAC computes everything)
+        raise AssertionError("no plan")
+    return _made(wanted, *best, chip, allowed)
+
+
+def _bounded(wanted: Request, chip: ChipSpec, allowed: int, without: str | None) -> Best | None:
+    """The search over bounds that the module describes."""
+    best = _cheapest(wanted, chip, cost.NEVER, False, without)
+    if best is None or best[1][1] <= allowed:
+        return best
+    bound = max(1, allowed)
+    while bound <= 2 * chip.tile.memory_bytes:
+        found = _cheapest(wanted, chip, bound, True, without)
+        if found:
+            return found
+        bound *= 2
+    return best
+
+
+@lru_cache(maxsize=4096)
+def _runner_up(wanted: Request, chip: ChipSpec) -> Plan | None:
+    chosen = _plan(wanted, chip)
+    best = _cheapest(wanted, chip, max(chosen.allowed, chosen.temporary), chosen.serial > 1, chosen.method.kind)
+    return _made(wanted, *best, chip, chosen.allowed) if best else None
+
+
+def _made(wanted: Request, c: Candidate, row: Table, chip: ChipSpec, allowed: int) -> Plan:
+    ways = tuple(int(v) for v in row[3:])
+    items = np.zeros(len(cost.ITEMS), np.int64)
+    moved = c.moves
+    numbers = c.numbers, c.method.numbers(), moved.numbers(), _machine(chip)
+    _, temporary = cost.estimate(ways, *numbers, _stage_table(), cost.NEVER, items)
+    groups, ci, ky, co, batch, oy, ox, serial_ci, serial_co = ways
+    m = c.method
+    return Plan(
+        method=m,
+        transform=c.padded,
+        partition=Partition(
+            *(batch, groups, co, ci, ky, oy, ox),
+            *(m.group_group, m.out_group, m.in_group, m.amp_height),
+            element_bytes=2 if m.half else 4,
+        ),
+        serial_ci=serial_ci,
+        serial_co=serial_co,
+        moves=moved,
+        items=tuple((name, int(n)) for name, n in zip(cost.ITEMS, items, strict=True) if n),
+        temporary=int(temporary),
+        allowed=allowed,
+        request=wanted,
+    )

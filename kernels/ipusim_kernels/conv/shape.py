@@ -42,7 +42,8 @@ class ConvShape:
     @property
     def pointwise(self) -> bool:
         """A 1x1 kernel that reads each position once: positions may be flattened and AMP 1x1 may be used."""
-        return self.kernel_height == self.kernel_width == 1 and self.stride == (1, 1) and self.pad == (0, 0)
+        same = (self.height, self.width) == (self.out_height, self.out_width)
+        return same and self.kernel_height == self.kernel_width == 1 and self.stride == (1, 1) and self.pad == (0, 0)
 
     def flattened(self) -> ConvShape:
         """The same 1x1 convolution over one row of positions."""

@@ -3,6 +3,9 @@
 A function that the library has no vertex for is one generated vertex that evaluates the whole expression (popops
 map): its loop takes the sum of the loops of its parts.  Which vertex serves a broadcast operand follows from how the
 operand repeats in the tile's storage.
+
+Cycles are those of the vendor's formulas and, out of place, the start that a counter saw beyond them
+(`MULTI_STUB_CYCLES`); the formulas in place start later by themselves.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from dataclasses import dataclass
 from typing import final
 
 from ipusim.dtype import DType
+from ipusim.hw.cost import MULTI_STUB_CYCLES
 from ipusim.program.codelet import Array, Codelet
 from ipusim_kernels.elementwise import cycles, numeric
 from ipusim_kernels.elementwise.nonlinear_cycles import NONLINEARITY, nonlinearity_1d
@@ -59,8 +63,16 @@ def expression_loop(parts: tuple[tuple[str, ...], tuple[str, ...]], half: bool, 
     return single + sum(cycles.loop(cycles.BINARY[b][index], n) for b in parts[1])
 
 
+def _start(in_place: bool) -> int:
+    return 0 if in_place else MULTI_STUB_CYCLES
+
+
 def unary_cycles(attrs: UnaryAttrs, elements: int) -> int:
     """Tile cycles of one vertex."""
+    return _start(attrs.in_place) + _unary(attrs, elements)
+
+
+def _unary(attrs: UnaryAttrs, elements: int) -> int:
     half = attrs.dtype.bytes == 2
     kind = "gelu" if attrs.kind == "gelu_tanh" else attrs.kind
     if not attrs.dtype.is_float:
@@ -112,6 +124,10 @@ class BinaryAttrs:
 
 def binary_cycles(attrs: BinaryAttrs, elements: int) -> int:
     """Tile cycles with both operands whole."""
+    return _start(attrs.in_place) + _binary(attrs, elements)
+
+
+def _binary(attrs: BinaryAttrs, elements: int) -> int:
     half = attrs.dtype.bytes == 2
     if not attrs.dtype.is_float:
         return cycles.binary_1d(cycles.INTEGER_LOOP, elements, False, attrs.in_place)
@@ -125,18 +141,21 @@ def scalar_cycles(attrs: BinaryAttrs, elements: int) -> int:
     """Tile cycles with one operand a single value."""
     if not attrs.dtype.is_float or attrs.kind not in cycles.BROADCAST:
         return binary_cycles(attrs, elements)
-    return cycles.broadcast_scalar_1d(cycles.BROADCAST[attrs.kind][attrs.dtype.bytes == 2], elements)
+    entry = cycles.BROADCAST[attrs.kind][attrs.dtype.bytes == 2]
+    return _start(attrs.in_place) + cycles.broadcast_scalar_1d(entry, elements)
 
 
 def inner_cycles(attrs: BinaryAttrs, length: int, repeats: int, slices: int) -> int:
     """Tile cycles with one operand a vector of `length` repeated along the rows of the other, for `slices` vectors."""
-    return cycles.vector_inner_1d(attrs.kind, attrs.dtype.bytes == 2, length, repeats, slices, attrs.in_place)
+    worked = cycles.vector_inner_1d(attrs.kind, attrs.dtype.bytes == 2, length, repeats, slices, attrs.in_place)
+    return _start(attrs.in_place) + worked
 
 
 def outer_cycles(attrs: BinaryAttrs, rows: int, columns: int) -> int:
     """Tile cycles with one value per row; the cheaper of dealing rows or columns to workers."""
     entry = cycles.BROADCAST[attrs.kind][attrs.dtype.bytes == 2]
-    return min(cycles.vector_outer_by_row(entry, rows, columns), cycles.vector_outer_by_column(entry, rows, columns))
+    by_row, by_column = cycles.vector_outer_by_row, cycles.vector_outer_by_column
+    return _start(attrs.in_place) + min(by_row(entry, rows, columns), by_column(entry, rows, columns))
 
 
 def product_flop(attrs: object, *sizes: int) -> int:
@@ -182,7 +201,7 @@ class PlainAttrs:
 
 def select_cycles(attrs: PlainAttrs, elements: int) -> int:
     """Tile cycles of Select."""
-    return cycles.select_1d(elements)
+    return MULTI_STUB_CYCLES + cycles.select_1d(elements)
 
 
 def select_batched(attrs: PlainAttrs, arrays: Sequence[Array]) -> None:
@@ -198,7 +217,7 @@ def select_compute(attrs: PlainAttrs, sizes: tuple[int, ...], boxes: Sequence[Se
 
 def clip_cycles(attrs: PlainAttrs, elements: int) -> int:
     """Tile cycles of Clamp."""
-    return cycles.clamp_1d(elements, attrs.dtype.bytes == 2)
+    return MULTI_STUB_CYCLES + cycles.clamp_1d(elements, attrs.dtype.bytes == 2)
 
 
 def clip_batched(attrs: PlainAttrs, arrays: Sequence[Array]) -> None:

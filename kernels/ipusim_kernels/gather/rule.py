@@ -1,5 +1,6 @@
-"""Lowering of gather: the table is cut by columns, then rows, over the tiles; every tile looks up the indices that
-fall into its rows.
+"""Lowering of gather: the table is cut by columns and rows over the tiles, and the lookups are cut
+(ipusim_kernels.gather.plan); every tile looks up those of its indices that fall into its rows.  Tiles with the same
+part of the table share it evenly.
 
 If rows are cut, a second superstep picks each looked-up slice from the one tile that had it (poplibs
 lib/popops/DynamicSlice.cpp: multi-stage lookup).  A single constant index is a slice and moves nothing.
@@ -10,23 +11,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import final
 
 import numpy as np
 
 from ipusim.errors import BadInput
+from ipusim.hw.spec import ChipSpec
 from ipusim.lower.rules import Lowering
 from ipusim.program.codelet import Array, Codelet
 from ipusim.program.graph import Boxes, Field, Rows, VertexGroup, WholeOp
-from ipusim.program.mapping import I32, Mapping
+from ipusim.program.mapping import Mapping
 from ipusim.program.tensor import Tensor
 from ipusim.workload.graph import Node
 from ipusim.workload.ops_shape import Gather
-from ipusim_kernels.conv.geometry import cuts
+from ipusim_kernels.conv.geometry import cuts, subdivide
 from ipusim_kernels.gather.cycles import multi_slice
+from ipusim_kernels.gather.plan import GRAIN_BYTES, splits
 from ipusim_kernels.reduce.codelets import no_flops
-
-GRAIN_BYTES = 8  # [poplibs] embedding planner: columns are cut in grains of 8 bytes
 
 
 @final
@@ -105,31 +107,25 @@ class Lookup:
 
 
 @lru_cache(maxsize=256)
-def lookup(rows: int, columns: int, lookups: int, element: int, tiles: int) -> Lookup:
-    """Columns over as many tiles as have a grain, rows over what is left."""
-    grain = max(1, GRAIN_BYTES // element)
-    by_column = cuts(columns, min(tiles, -(-columns // grain)), grain)
-    nc = len(by_column) - 1
-    by_row = cuts(rows, max(1, min(tiles // nc, rows // 2)))
-    nr = len(by_row) - 1
-    r, c = (a.ravel() for a in np.meshgrid(np.arange(nr), np.arange(nc), indexing="ij"))
-    tile = np.arange(nr * nc, dtype=np.int32)
-    zero, all_lookups = np.zeros_like(r), np.full_like(r, lookups)
-    columns_of = np.stack(
-        [all_lookups, by_column[c + 1] - by_column[c], by_row[r + 1] - by_row[r], by_row[r]], axis=1
-    ).astype(np.int32)
-    grid = tile.reshape(nr, nc)
+def lookup(rows: int, columns: int, lookups: int, element: int, chip: ChipSpec) -> Lookup:
+    """The first stage under the cheapest split; tiles are numbered by rows, then lookups, then columns."""
+    split = splits(rows, columns, lookups, element, chip)
+    by_row, by_lookup = cuts(rows, split.rows), cuts(lookups, split.lookups)
+    by_column = cuts(columns, split.columns, max(1, GRAIN_BYTES // element))
+    nr, nl, nc = len(by_row) - 1, len(by_lookup) - 1, len(by_column) - 1
+    grid = np.arange(nr * nl * nc, dtype=np.int32).reshape(nr, nl, nc)
+    r, n, c = (a.ravel() for a in np.meshgrid(np.arange(nr), np.arange(nl), np.arange(nc), indexing="ij"))
+    span_r, span_n, span_c = ((edge[at], edge[at + 1]) for edge, at in ((by_row, r), (by_lookup, n), (by_column, c)))
+    sizes = [span_n[1] - span_n[0], span_c[1] - span_c[0], span_r[1] - span_r[0], span_r[0]]
+    users = np.ascontiguousarray(grid.transpose(0, 2, 1))
+    table = Mapping((rows, columns), (by_row, by_column), users[..., 0].copy())
     return Lookup(
-        Rows(tile, columns_of),
-        _boxes((by_row[r], by_row[r + 1]), (by_column[c], by_column[c + 1])),
-        _boxes((zero, all_lookups)),
-        _boxes((r, r + 1), (zero, all_lookups), (by_column[c], by_column[c + 1])),
-        Mapping((rows, columns), (by_row, by_column), grid),
-        Mapping(
-            (nr, lookups, columns),
-            (np.arange(nr + 1, dtype=np.int32), np.array([0, lookups], np.int32), by_column),
-            grid[:, None, :].copy(),
-        ),
+        Rows(grid.ravel(), np.stack(sizes, axis=1).astype(np.int32)),
+        _boxes(span_r, span_c),
+        _boxes(span_n),
+        _boxes((r, r + 1), span_n, span_c),
+        subdivide(table, users, keep=0) if nl > 1 else table,
+        Mapping((nr, lookups, columns), (np.arange(nr + 1, dtype=np.int32), by_lookup, by_column), grid),
     )
 
 
@@ -144,16 +140,21 @@ def pick(source: Mapping) -> tuple[Rows, Boxes, Boxes, Mapping]:
     mapping.
     """
     pieces, lookups, columns = source.shape
-    by_column: I32 = source.cuts[2]
-    by_lookup = cuts(lookups, min(pieces, lookups))
-    nl, nc = len(by_lookup) - 1, len(by_column) - 1
-    grid = source.tiles[:nl, 0, :].copy()
-    n, c = (a.ravel() for a in np.meshgrid(np.arange(nl), np.arange(nc), indexing="ij"))
+    by_column, blocks = source.cuts[2], source.cuts[1].tolist()
+    edges, tiles = [0], []
+    for block, (begin, end) in enumerate(pairwise(blocks)):
+        inner = cuts(end - begin, min(pieces, end - begin))
+        edges += (inner[1:] + begin).tolist()
+        tiles += [source.tiles[piece, block] for piece in range(len(inner) - 1)]
+    by_lookup, grid = np.array(edges, np.int32), np.stack(tiles).astype(np.int32)
+    n, c = (a.ravel() for a in np.meshgrid(np.arange(len(grid)), np.arange(grid.shape[1]), indexing="ij"))
+    order = np.argsort(grid.ravel(), kind="stable")
+    n, c = n[order], c[order]
     zero, all_pieces = np.zeros_like(n), np.full_like(n, pieces)
     spans = (by_lookup[n], by_lookup[n + 1]), (by_column[c], by_column[c + 1])
     sizes = np.stack([spans[0][1] - spans[0][0], spans[1][1] - spans[1][0], np.ones_like(n)], axis=1).astype(np.int32)
     mapping = Mapping((lookups, columns), (by_lookup, by_column), grid)
-    return Rows(grid.ravel(), sizes), _boxes((zero, all_pieces), *spans), _boxes(*spans), mapping
+    return Rows(grid[n, c], sizes), _boxes((zero, all_pieces), *spans), _boxes(*spans), mapping
 
 
 def lower_gather(low: Lowering, op: Gather, node: Node, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -189,7 +190,7 @@ def _constant_index(indices: Tensor) -> int | None:
 def _lookup(low: Lowering, name: str, table: Tensor, indices: Tensor) -> Tensor:
     rows, columns = table.shape
     lookups = indices.shape[0]
-    found = lookup(rows, columns, lookups, table.dtype.bytes, low.chip.tiles)
+    found = lookup(rows, columns, lookups, table.dtype.bytes, low.chip)
     low.place(table, found.table_map)
     attrs = GatherAttrs(rows, name, low.chip.generation == "mk1")
     single = found.pieces_map.shape[0] == 1

@@ -118,31 +118,49 @@ def reduce_rows(
 
     `whole` replaces how its values are made; with `deferred` a later group makes them.
     """
+    return _reduce(low, (kind,), x, dtype, name, whole, deferred)[0]
+
+
+def reduce_together(low: Lowering, kinds: Sequence[str], x: Tensor, dtype: DType, name: str) -> list[Tensor]:
+    """Several reductions of x (kept, reduced) in the same supersteps (popops reduceMany); values deferred."""
+    return _reduce(low, kinds, x, dtype, name, None, True)
+
+
+def _reduce(
+    low: Lowering, kinds: Sequence[str], x: Tensor, dtype: DType, name: str, whole: WholeOp | None, deferred: bool
+) -> list[Tensor]:
     kept, reduced = low.mapped(x).shape
-    adds = kind not in ("max", "min", "prod", "log_sum_exp")
-    found = grid(kept, reduced, x.dtype.bytes, x.dtype.bytes == 2, low.chip)
+    half = x.dtype.bytes == 2
+    found = grid(kept, reduced, x.dtype.bytes, half, low.chip)
     single = found.mapping.shape[0] == 1
-    made = low.variable(found.mapping.shape, dtype if single else _partial(x.dtype), f"{name}/pieces", found.mapping)
-    out = Tensor.of(made)
-    attrs = AxisAttrs(kind, x.dtype.bytes == 2, made.dtype.bytes == 2, reduced, True, single, adds)
-    fields = (Field("x", "in", x, found.x), Field("out", "out", out, found.out))
+    partial = dtype if single else _partial(x.dtype)
+    names = [name if len(kinds) == 1 else f"{name}/{kind}" for kind in kinds]
+    pieces = [Tensor.of(low.variable(found.mapping.shape, partial, f"{n}/pieces", found.mapping)) for n in names]
+    results = [p.reshape((kept,)) for p in pieces] if single else []
+    groups = []
+    for i, (kind, out) in enumerate(zip(kinds, pieces, strict=True)):
+        attrs = AxisAttrs(kind, half, partial.bytes == 2, reduced, True, single, _adds(kind))
+        fields = (Field("x", "in", x, found.x), Field("out", "out", out, found.out))
+        values = _values(whole, kind, x, results[i], deferred) if single else (None, True)
+        groups.append(VertexGroup(REDUCE_AXIS, attrs, found.rows, fields, *values))
+    low.execute(name, groups)
     if single:
-        result = out.reshape((kept,))
-        group = VertexGroup(REDUCE_AXIS, attrs, found.rows, fields, *_values(whole, kind, x, result, deferred))
-        low.execute(name, [group])
-        return result
-    low.execute(name, [VertexGroup(REDUCE_AXIS, attrs, found.rows, fields, None, True)])
-    rows, pieces, target, mapping = combine(found.mapping)
-    result_variable = low.variable((1, kept), dtype, name, mapping)
-    result = Tensor.of(result_variable).reshape((kept,))
-    attrs = AxisAttrs(kind, made.dtype.bytes == 2, dtype.bytes == 2, reduced, False, True, adds)
-    fields = (
-        Field("pieces", "in", out.transpose((1, 0)), pieces),
-        Field("out", "out", Tensor.of(result_variable), target),
-    )
-    group = VertexGroup(REDUCE_AXIS, attrs, rows, fields, *_values(whole, kind, x, result, deferred))
-    low.execute(f"{name}/combine", [group])
-    return result
+        return results
+    rows, boxes, target, mapping = combine(found.mapping)
+    groups = []
+    for kind, part, n in zip(kinds, pieces, names, strict=True):
+        made = Tensor.of(low.variable((1, kept), dtype, n, mapping))
+        results.append(made.reshape((kept,)))
+        attrs = AxisAttrs(kind, partial.bytes == 2, dtype.bytes == 2, reduced, False, True, _adds(kind))
+        fields = (Field("pieces", "in", part.transpose((1, 0)), boxes), Field("out", "out", made, target))
+        values = _values(whole, kind, x, results[-1], deferred)
+        groups.append(VertexGroup(REDUCE_AXIS, attrs, rows, fields, *values))
+    low.execute(f"{name}/combine", groups)
+    return results
+
+
+def _adds(kind: str) -> bool:
+    return kind not in ("max", "min", "prod", "log_sum_exp")
 
 
 def _partial(dtype: DType) -> DType:

@@ -1,8 +1,8 @@
 """What a machine did, as a trace: every site that took time, with what it cost each tile, and memory.
 
-Memory of a tile: its share of each variable, except while a `WriteUndef` says that it holds nothing; during a superstep
-what it receives and what it gathers; always vertex state, codelet code, stack, control and exchange code.  Omitted:
-gaps from alignment, and sharing of exchange code between equal exchanges.
+Memory of a tile: its share of each variable that is live (ipusim.engine.lives); during a superstep what it receives and
+what it gathers; always vertex state, codelet code, stack, control and exchange code.  Omitted: gaps from alignment, and
+sharing of exchange code between equal exchanges.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 
 from ipusim.engine.flow import Condition, Site
 from ipusim.engine.leaves import Leaf
+from ipusim.engine.links import Exchange
+from ipusim.engine.lives import held
 from ipusim.engine.machine import Machine
 from ipusim.engine.memory import CONTROL_BYTES_PER_STEP, EDGE_BYTES, STACK_BYTES, VERTEX_BYTES
-from ipusim.engine.schedule import Schedule
 from ipusim.engine.trace import PHASES, Memory, StepTrace, Trace
 from ipusim.engine.wired import CopyCosts, Surroundings
-from ipusim.hw import cost
-from ipusim.program import elements
-from ipusim.program.control import Copy, Execute, StreamCopy, Sync, WriteUndef
+from ipusim.hw import cost, links, mechanisms
+from ipusim.program.control import Copy, Execute, StreamCopy, Sync
 from ipusim.program.mapping import I64
-from ipusim.program.painting import resolve
-from ipusim.program.tensor import Tensor, Variable
+from ipusim.program.tensor import Variable
+from ipusim.program.wiring import WiredGroup
 
 
 def trace(machine: Machine, sites: Sequence[int], memory: Memory) -> Trace:
@@ -46,20 +46,20 @@ def trace(machine: Machine, sites: Sequence[int], memory: Memory) -> Trace:
         "variables": len(machine.graph.variables),
         "compute sets": sum(isinstance(leaf.around, Surroundings) for leaf in machine.leaves),
     }
-    return Trace(chip=machine.chip, program=machine.graph.name, steps=steps, memory=whole, counts=counts)
+    return Trace(chip=machine.device.chip, program=machine.graph.name, steps=steps, memory=whole, counts=counts)
 
 
 def _takes_time(site: Site) -> bool:
     return isinstance(site.what, Execute | Copy | Sync | StreamCopy | Condition)
 
 
-def exchanges(machine: Machine, site: int) -> list[Schedule]:
+def exchanges(machine: Machine, site: int) -> list[Exchange]:
     """The exchange phases of a site that move anything."""
     found = _exchanges(machine, site)
-    return [s for s in found if s.cycles]
+    return [s for s in found if s.moves]
 
 
-def _exchanges(machine: Machine, site: int) -> list[Schedule]:
+def _exchanges(machine: Machine, site: int) -> list[Exchange]:
     if site in machine.conditions:
         return [machine.conditions[site]]
     leaf = machine.site_leaf[site]
@@ -73,7 +73,7 @@ def _step(machine: Machine, number: int) -> StepTrace | None:
     site, count = machine.flow.sites[number], int(machine.site_count[number])
     if not _takes_time(site):
         return None
-    tiles, leaf = machine.chip.tiles, int(machine.site_leaf[number])
+    tiles, leaf = machine.device.num_tiles, int(machine.site_leaf[number])
     compute, copies = np.zeros(tiles, np.int64), np.zeros(tiles, np.int64)
     if leaf >= 0:
         row = int(machine.site_row[number])
@@ -93,7 +93,14 @@ def _step(machine: Machine, number: int) -> StepTrace | None:
         flops=0,
         vertices=sum(len(g) for g in groups),
         repeats=count,
+        computes=_computes(groups),
     )
+
+
+def _computes(groups: Sequence[WiredGroup]) -> str:
+    """The mechanism that times the vertices of a compute set: the one with the widest band, if there are several."""
+    names = {mechanisms.of_codelet(g.codelet.profile, g.codelet.override) for g in groups}
+    return max(sorted(names), key=mechanisms.width, default=mechanisms.LIBRARY)
 
 
 def _sum(parts: Iterable[I64], tiles: int) -> I64:
@@ -108,11 +115,21 @@ def phases(machine: Machine, number: int) -> dict[str, int]:
     found = dict.fromkeys(PHASES, 0)
     found["copy_before"], found["compute"], found["copy_after"] = before, compute, after
     found["exchange"] = count * sum(s.cycles for s in moved)
-    found["sync"] = count * max(1, len(moved)) * cost.sync_cycles(machine.chip.sync)
+    found["link"] = count * sum(s.link_cycles for s in moved)
+    found["sync"] = count * _barriers(machine, site, moved)
     if isinstance(site.what, StreamCopy):
         nbytes = site.what.tensor.elements * site.what.tensor.dtype.bytes
-        found["host"] = count * cost.host_cycles(nbytes, machine.chip.clock_hz)
+        found["host"] = count * cost.host_cycles(nbytes, machine.device.clock_hz)
     return found
+
+
+def _barriers(machine: Machine, site: Site, moved: Sequence[Exchange]) -> int:
+    """Cycles of the barriers of a site: one before each exchange, or one before its vertices; a `Sync` waits for all
+    IPUs.
+    """
+    if moved:
+        return sum(s.sync_cycles(machine.device) for s in moved)
+    return links.sync_cycles(machine.device, machine.device.ipus if isinstance(site.what, Sync) else 1)
 
 
 # -- memory ------------------------------------------------------------------------------------------------------------
@@ -120,34 +137,30 @@ def phases(machine: Machine, number: int) -> dict[str, int]:
 
 def measure(machine: Machine) -> Memory:
     """Memory of all programs of a machine together; `live` has a row per site."""
-    tiles = machine.chip.tiles
+    tiles = machine.device.num_tiles
     fixed = _fixed(machine)
     sizes = {v: machine.where[v.number].per_tile(tiles) * v.dtype.bytes for v in machine.graph.variables}
-    sites = max(1, len(machine.flow.sites))
-    variables = np.zeros((sites, tiles), np.int64) + _sum(sizes.values(), tiles)
-    for variable, dead in _undefined(machine).items():
-        variables[dead] -= sizes[variable]
-    arrived = np.zeros((sites, tiles), np.int64)
-    for i in range(len(machine.flow.sites)):
-        arrived[i] = _buffers(machine, i)
+    variables, arrived = held(machine, list(sizes.values()), lambda site: _buffers(machine, site))
     live = variables + arrived + _sum(fixed.values(), tiles)
     peak, pick = live.argmax(axis=0), np.arange(tiles)
     worst = int(live.max(axis=0).argmax())
     return Memory(
         live=live,
         categories=fixed | {"variables": variables[peak, pick], "received data": arrived[peak, pick]},
-        limit=machine.chip.tile.memory_bytes,
+        limit=machine.device.bytes_per_tile,
         variables=_largest(sizes, worst),
     )
 
 
 def _buffers(machine: Machine, number: int) -> I64:
-    """Bytes that tiles hold during a site beside their variables; what a `Copy` lands in one stretch needs none."""
+    """Bytes that tiles hold during a site that is no compute set, beside their variables; what a `Copy` lands in one
+    stretch needs none."""
     leaf = int(machine.site_leaf[number])
     if leaf < 0:
-        return _sum((s.received for s in exchanges(machine, number)), machine.chip.tiles)
+        return _sum((s.received for s in exchanges(machine, number)), machine.device.num_tiles)
     around = machine.leaves[leaf].around
-    return around.held if isinstance(around, Surroundings) else around.moving.received * (around.after > 0)
+    lands = around.after > 0 if isinstance(around, CopyCosts) else np.ones(machine.device.num_tiles, bool)
+    return _sum((s.received for s in exchanges(machine, number)), machine.device.num_tiles) * lands
 
 
 def _largest(sizes: dict[Variable, I64], tile: int) -> tuple[tuple[str, int, str], ...]:
@@ -156,7 +169,7 @@ def _largest(sizes: dict[Variable, I64], tile: int) -> tuple[tuple[str, int, str
 
 
 def _fixed(machine: Machine) -> dict[str, I64]:
-    tiles = machine.chip.tiles
+    tiles = machine.device.num_tiles
     state, code, exchange = (np.zeros(tiles, np.int64) for _ in range(3))
     users: dict[object, NDArray[np.bool_]] = {}
     for leaf in machine.leaves:
@@ -167,7 +180,7 @@ def _fixed(machine: Machine) -> dict[str, I64]:
         )
         if first_use:
             exchange += _sum((s.code_bytes for s in exchanges(machine, i)), tiles)
-    generation = machine.chip.generation
+    generation = machine.device.chip.generation
     for codelet, used in users.items():
         code += used * codelet.code_bytes(generation)  # type: ignore[attr-defined]
     return {
@@ -185,60 +198,6 @@ def _state(leaf: Leaf, state: I64, users: dict[object, NDArray[np.bool_]], tiles
         np.add.at(state, group.tile, VERTEX_BYTES + 4 * len(group.values))
     if isinstance(leaf.around, Surroundings):
         state += EDGE_BYTES * leaf.around.edges
-
-
-def _undefined(machine: Machine) -> dict[Variable, list[int]]:
-    """Sites at which a variable holds nothing: on every way there lies a `WriteUndef` of all of it, and no site that
-    touches it after that.
-    """
-    flow, kept = machine.flow, {}
-    for i, site in enumerate(flow.sites):
-        if isinstance(site.what, WriteUndef):
-            kept[i] = frozenset(v for v in site.what.tensor.variables() if _covers(site.what.tensor, v))
-    killed = frozenset[Variable]().union(*kept.values())
-    if not killed:
-        return {}
-    used = {i: frozenset(touched(machine, i)) for i in range(len(flow.sites)) if i not in kept}
-    arriving: dict[int, frozenset[Variable]] = dict.fromkeys(flow.starts, frozenset())
-    waiting, out = list(flow.starts), dict[int, frozenset[Variable]]()
-    while waiting:
-        pc = waiting.pop()
-        state, number = arriving[pc], flow.site_at(pc)
-        if number >= 0:
-            state = out[number] = state | kept[number] if number in kept else state - used[number]
-        for following in flow.following(pc):
-            now = state if following not in arriving else arriving[following] & state
-            if following not in arriving or now != arriving[following]:
-                arriving[following] = now
-                waiting.append(following)
-    return {v: sorted(i for i, dead in out.items() if v in dead) for v in sorted(killed, key=lambda v: v.number)}
-
-
-def _covers(tensor: Tensor, variable: Variable) -> bool:
-    """A view holds every element of a variable."""
-    found = elements.runs([tensor])
-    mine = found.variable == variable.number
-    start, length = found.start[mine], found.length[mine]
-    return not (resolve(start, length, np.zeros(len(start), np.int32), variable.elements).tile < 0).any()
-
-
-def touched(machine: Machine, number: int) -> list[Variable]:
-    """Variables that a site reads or writes."""
-    what = machine.flow.sites[number].what
-    tensors: list[Tensor] = []
-    if isinstance(what, Execute):
-        numbers: set[int] = set()
-        for group in machine.leaves[int(machine.site_leaf[number])].groups:
-            for column in group.fields:
-                numbers |= set(np.unique(column.runs.variable).tolist())
-        return [machine.graph.variables[n] for n in sorted(numbers)]
-    if isinstance(what, Copy):
-        tensors = [what.source, what.target]
-    elif isinstance(what, Condition) or hasattr(what, "tensor"):
-        tensors = [what.tensor]
-    elif hasattr(what, "predicate"):
-        tensors = [what.predicate]
-    return [v for t in tensors for v in t.variables()]
 
 
 def takes_time(machine: Machine, number: int) -> bool:

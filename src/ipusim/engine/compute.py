@@ -92,21 +92,6 @@ def compute_cycles(compute_set: ComputeSet, chip: ChipSpec) -> I64:
     return tile_cycles([(g, per_vertex(g)) for g in compute_set.groups], chip)
 
 
-def copy_cycles(compute_set: ComputeSet, chip: ChipSpec) -> I64:
-    """Cycles each tile spends rearranging fields before its vertices run.  Returns: (tiles,) int64.
-
-    A rearrangement of b bytes at r bytes per cycle takes 5 b / 4 r cycles (poplibs lib/poplin/ConvModel.cpp, the
-    transform cost of the convolution planner).
-    """
-    out = np.zeros(chip.tiles, np.int64)
-    for group in compute_set.groups:
-        for field in group.fields:
-            if field.rate:
-                nbytes = field.boxes.elements() * field.tensor.dtype.bytes
-                np.add.at(out, group.rows.tile, -(-5 * nbytes // (4 * field.rate)))
-    return out
-
-
 def flops(compute_set: ComputeSet) -> int:
     """Floating-point operations of all vertices; a multiply-add is two."""
     return int(sum(per_vertex(g, "flops").sum() for g in compute_set.groups))

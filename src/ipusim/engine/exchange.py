@@ -1,229 +1,144 @@
-"""What an exchange moves, derived from the boxes that vertices read and the mappings of what they read.
+"""The exchange before a compute set of lowered ops: what moves, for how long, and the code that it needs.
 
-Ideal: a tile receives each element of its boxes that another tile owns, once per vertex field; a tile sends each
-element once however many tiles listen (multicast is free at the sender), and two neighbours that receive the same
-data share their two buses.  Equal boxes are found first, so data sent to many tiles is walked once.
+Messages follow from the boxes that vertices read and the mappings of what they read (ipusim.engine.multicast).  They
+are placed one by one in a static schedule (ipusim.engine.schedule), whose end is the length of the phase; or, as a
+quick estimate, the phase lasts as long as its busiest tile, which is a lower bound (`CLOSED_FORM`).  How far the two
+are apart over whole networks: benchmarks/exchange.py.
 
-Omitted: parts of two different boxes that overlap (halos of neighbouring tiles) count twice at the sender, although one
-transmission could serve both.  An element that two fields of one vertex read is received twice.
+Data that arrive in one field of a vertex are stored in order, without further cost: a stored message is one stretch.
+Equal exchanges (same vertices, same mappings) are found once and remembered with the vertices.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import final
+from typing import Literal, final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ipusim.engine.distinct import distinct_rows
+from ipusim.engine.multicast import box_messages, halved, merged
+from ipusim.engine.schedule import (
+    INSTRUCTION_BYTES,
+    PHASE_INSTRUCTIONS,
+    SEND_WORDS,
+    WORD_BYTES,
+    Messages,
+    closed_form_cycles,
+    schedule,
+)
+from ipusim.hw.spec import ChipSpec, ExchangeSpec
 from ipusim.jit import jit
-from ipusim.program.graph import Boxes, ComputeSet, Rows
-from ipusim.program.mapping import I32, I64, Mapping
+from ipusim.program.graph import ComputeSet, Field, Rows
+from ipusim.program.mapping import I32, I64
+
+How = Literal["schedule", "closed form"]
+SCHEDULE: How = "schedule"
+CLOSED_FORM: How = "closed form"
 
 
 @final
 @dataclass(frozen=True, eq=False, slots=True)
-class Traffic:
-    """Bytes per tile of one exchange, each (tiles,) int64.
+class Phase:
+    """One exchange phase.
 
-    `shared` is the part of `received` that the tile's bus partner receives as well; `sources` counts the tiles each
-    tile listens to, summed over fields.
+    `cycles`: its length, 0 if nothing moves.  Each tile, (tiles,) int64: `sent`, `received` bytes, `shared` the part
+    of `received` that the tile's bus partner receives as well, `code_bytes` of exchange instructions.
     """
 
+    cycles: int
     sent: I64
     received: I64
     shared: I64
-    sources: I64
+    code_bytes: I64
 
     @staticmethod
-    def none(tiles: int) -> Traffic:
+    def none(tiles: int) -> Phase:
         """No data moves."""
-        return Traffic(*(np.zeros(tiles, np.int64) for _ in range(4)))
-
-    def __add__(self, other: Traffic) -> Traffic:
-        return Traffic(
-            self.sent + other.sent,
-            self.received + other.received,
-            self.shared + other.shared,
-            self.sources + other.sources,
-        )
+        return Phase(0, *(np.zeros(tiles, np.int64) for _ in range(4)))
 
 
-def traffic(compute_set: ComputeSet, tiles: int) -> Traffic | None:
-    """Exchange before a compute set, or None if every vertex finds all its inputs on its own tile."""
-    total: Traffic | None = None
+def phase(compute_set: ComputeSet, chip: ChipSpec, how: How = SCHEDULE) -> Phase:
+    """The exchange before a compute set."""
+    fields = list(arriving(compute_set))
+    if not fields:
+        return Phase.none(chip.tiles)
+    keys = [(id(rows), id(field.boxes), id(field.tensor.mapping), field.tensor.dtype.bytes) for rows, field in fields]
+    held = [(rows, field.boxes, field.tensor.mapping) for rows, field in fields]  # keeps the ids taken
+
+    def make() -> tuple[Phase, object]:
+        return _phase(messages(compute_set, chip.tiles), chip, how), held
+
+    return fields[0][0].memo(("exchange", how, chip.tiles, chip.exchange, *keys), make)[0]
+
+
+def messages(compute_set: ComputeSet, tiles: int) -> Messages:
+    """What is sent before a compute set; nothing if every vertex finds all its inputs on its own tile."""
+    parts = [
+        box_messages(rows, f.boxes, f.tensor.mapping, tiles=tiles, element_bytes=f.tensor.dtype.bytes)
+        for rows, f in arriving(compute_set)
+    ]
+    return merged(parts)
+
+
+def arriving(compute_set: ComputeSet) -> Iterable[tuple[Rows, Field]]:
+    """Fields that may have to come from other tiles; what several groups read alike stands once."""
+    seen = set()
     for group in compute_set.groups:
         for field in group.fields:
-            mapping = field.tensor.mapping
-            if field.role == "out" or field.boxes.of is mapping:
-                continue
-            part = field_traffic(group.rows, field.boxes, mapping, tiles=tiles, element_bytes=field.tensor.dtype.bytes)
-            total = part if total is None else total + part
-    return None if total is None or not total.received.any() else total
+            key = (id(group.rows), id(field.boxes), id(field.tensor.mapping), field.tensor.variables())
+            if field.role != "out" and field.boxes.of is not field.tensor.mapping and key not in seen:
+                seen.add(key)
+                yield group.rows, field
 
 
-def field_traffic(rows: Rows, boxes: Boxes, mapping: Mapping, *, tiles: int, element_bytes: int) -> Traffic:
-    """Exchange for one field of a vertex group (remembered with the rows: the same plan moves the same data)."""
-    key = ("traffic", id(boxes), id(mapping), tiles, element_bytes)
-
-    def make() -> tuple[Traffic, Boxes, Mapping]:
-        found = Traffic.none(tiles)
-        owner = np.repeat(rows.tile, np.diff(boxes.first))
-        cuts, offsets, cells, strides = _packed(mapping)
-        repeats = np.array(mapping.repeats or (False,))
-        lo, hi = (boxes.lo, boxes.hi) if mapping.shape else _scalar_boxes(len(boxes.lo))
-        _walk(
-            lo,
-            hi,
-            owner,
-            cuts,
-            offsets,
-            cells,
-            strides,
-            repeats,
-            element_bytes,
-            found.sent,
-            found.received,
-            found.shared,
-            found.sources,
-        )
-        return found, boxes, mapping  # the last two only so that their ids stay taken
-
-    return rows.memo(key, make)[0]
+def _phase(given: Messages, chip: ChipSpec, how: How) -> Phase:
+    if not len(given):
+        return Phase.none(chip.tiles)
+    tiles, spec = chip.tiles, chip.exchange
+    chosen, bound = best_form(given, tiles, spec)
+    columns = chosen.source, chosen.bytes, chosen.first, chosen.receivers
+    sent, received, shared, code = _bytes(*columns, tiles)
+    if how == CLOSED_FORM:
+        return Phase(bound, sent, received, shared, code)
+    placed = schedule(chosen, tiles=tiles, spec=spec)
+    return Phase(placed.cycles, placed.sent, placed.received, shared, placed.code_bytes)
 
 
-def _scalar_boxes(count: int) -> tuple[I32, I32]:
-    return np.zeros((count, 1), np.int32), np.ones((count, 1), np.int32)
-
-
-def _packed(mapping: Mapping) -> tuple[I32, I32, I32, I64]:
-    return mapping.memo("packed", lambda: _pack(mapping))
-
-
-def _pack(mapping: Mapping) -> tuple[I32, I32, I32, I64]:
-    cuts = mapping.cuts or (np.array([0, 1], np.int32),)
-    sizes = [len(c) for c in cuts]
-    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
-    counts = [s - 1 for s in sizes]
-    strides = np.array([int(np.prod(counts[a + 1 :])) for a in range(len(counts))], np.int64)
-    return np.concatenate(cuts).astype(np.int32), offsets, np.ascontiguousarray(mapping.tiles).ravel(), strides
-
-
-@jit
-def _equal_boxes(lo: I32, hi: I32, owner: I32) -> tuple[I64, I32, int]:
-    """Chains of boxes with the same bounds: `head` (groups) and `following` (boxes), -1 at the end of a chain.
-
-    A tile that needs a box twice stands in its chain once.
+def best_form(given: Messages, tiles: int, spec: ExchangeSpec) -> tuple[Messages, int]:
+    """The messages, or the messages with bus pairs served apart (`halved`): the form with the lower closed form, and
+    its cycles.
     """
-    count, rank = lo.shape
-    both = np.empty((count, 2 * rank), np.int32)
-    both[:, :rank] = lo
-    both[:, rank:] = hi
-    group, head, groups = distinct_rows(both)
-    tail = head.copy()
-    following = np.full(count, -1, np.int32)
-    for i in range(count):
-        last = tail[group[i]]
-        if owner[last] != owner[i]:
-            following[last] = i
-            tail[group[i]] = i
-    return head, following, groups
+    bound = closed_form_cycles(given, tiles=tiles, spec=spec)
+    if not spec.paired_receive:
+        return given, bound
+    apart = halved(given)
+    if len(apart) == len(given):
+        return given, bound
+    lower = closed_form_cycles(apart, tiles=tiles, spec=spec)
+    return (apart, lower) if lower < bound else (given, bound)
 
 
 @jit
-def _find(cuts: I32, begin: int, end: int, value: int) -> int:
-    """Index (from `begin`) of the piece that holds `value`."""
-    low, high = begin, end - 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        if cuts[middle] <= value:
-            low = middle
-        else:
-            high = middle
-    return low - begin
+def _bytes(source: I32, nbytes: I64, first: I32, receivers: I32, tiles: int) -> tuple[I64, I64, I64, I64]:
+    """Per tile: bytes sent, received, received by the bus partner too, and of exchange code.
 
-
-@jit
-def _walk(
-    lo: I32,
-    hi: I32,
-    owner: I32,
-    cuts: I32,
-    offsets: I32,
-    cells: I32,
-    strides: I64,
-    repeats: NDArray[np.bool_],
-    element_bytes: int,
-    sent: I64,
-    received: I64,
-    shared: I64,
-    sources: I64,
-) -> None:
-    count, rank = lo.shape
-    low, high = lo.copy(), hi.copy()
-    for a in range(rank):
-        if repeats[a]:
-            for i in range(count):
-                low[i, a], high[i, a] = 0, 1
-    head, following, groups = _equal_boxes(low, high, owner)
-    own = np.zeros(len(sent), np.int64)
-    touched = np.empty(len(sent), np.int32)
-    first = np.empty(rank, np.int64)
-    last = np.empty(rank, np.int64)
-    at = np.empty(rank, np.int64)
-    for group in range(groups):
-        box = head[group]
-        empty = False
-        for a in range(rank):
-            if high[box, a] <= low[box, a]:
-                empty = True
-                continue
-            first[a] = _find(cuts, offsets[a], offsets[a + 1], low[box, a])
-            last[a] = _find(cuts, offsets[a], offsets[a + 1], high[box, a] - 1)
-            at[a] = first[a]
-        if empty:
-            continue
-        alone = following[box] < 0
-        tiles_touched = 0
-        total = np.int64(0)
-        while True:
-            volume = np.int64(element_bytes)
-            cell = np.int64(0)
-            for a in range(rank):
-                c = offsets[a] + at[a]
-                if not repeats[a]:
-                    volume *= min(cuts[c + 1], high[box, a]) - max(cuts[c], low[box, a])
-                cell += at[a] * strides[a]
-            source = cells[cell]
-            if own[source] == 0:
-                touched[tiles_touched] = source
-                tiles_touched += 1
-            own[source] += volume
-            total += volume
-            a = rank - 1
-            while a >= 0:
-                at[a] += 1
-                if at[a] <= last[a]:
-                    break
-                at[a] = first[a]
-                a -= 1
-            if a < 0:
-                break
-        for k in range(tiles_touched):
-            source = touched[k]
-            if not (alone and owner[box] == source):
-                sent[source] += own[source]
-        i = box
-        while i >= 0:
-            tile = owner[i]
-            received[tile] += total - own[tile]
-            sources[tile] += tiles_touched - (own[tile] > 0)
-            after = following[i]
-            if after >= 0 and tile % 2 == 0 and owner[after] == tile + 1:
-                both = total - own[tile] - own[tile + 1]
-                shared[tile] += both
-                shared[tile + 1] += both
-            i = after
-        for k in range(tiles_touched):
-            own[touched[k]] = 0
+    The code counts as in a schedule where every message needs a delay of its own.
+    """
+    sent, received = np.zeros(tiles, np.int64), np.zeros(tiles, np.int64)
+    shared, instructions = np.zeros(tiles, np.int64), np.zeros(tiles, np.int64)
+    most = WORD_BYTES * SEND_WORDS
+    for i in range(len(source)):
+        sent[source[i]] += nbytes[i]
+        instructions[source[i]] += (nbytes[i] + most - 1) // most + 1
+        for k in range(first[i], first[i + 1]):
+            tile = receivers[k]
+            received[tile] += nbytes[i]
+            instructions[tile] += 1
+            near = k - 1 if tile % 2 == 1 else k + 1
+            if first[i] <= near < first[i + 1] and receivers[near] == tile ^ 1:
+                shared[tile] += nbytes[i]
+    for tile in range(tiles):
+        if received[tile] > 0:
+            instructions[tile] += PHASE_INSTRUCTIONS
+    return sent, received, shared, INSTRUCTION_BYTES * instructions

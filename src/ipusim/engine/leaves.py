@@ -12,11 +12,11 @@ from typing import Any, final
 import numpy as np
 
 from ipusim.engine.flow import Condition, Flow
+from ipusim.engine.links import Exchange
 from ipusim.engine.messages import everyone
-from ipusim.engine.schedule import Schedule
 from ipusim.engine.wired import CopyCosts, Surroundings, copy_costs, surroundings
 from ipusim.hw import cost
-from ipusim.hw.spec import ChipSpec
+from ipusim.hw.spec import SystemSpec
 from ipusim.program import elements
 from ipusim.program.control import Copy, Execute
 from ipusim.program.graph import ComputeSet, Graph
@@ -40,7 +40,7 @@ class Leaf:
     copy: Copy | None = None
 
 
-def find_leaves(flow: Flow, graph: Graph, wired: Wired, where: Where, chip: ChipSpec) -> tuple[list[Leaf], I64]:
+def find_leaves(flow: Flow, graph: Graph, wired: Wired, where: Where, device: SystemSpec) -> tuple[list[Leaf], I64]:
     """(leaves, the leaf of each site or -1)."""
     leaves: list[Leaf] = []
     known: dict[Any, int] = {}
@@ -55,15 +55,15 @@ def find_leaves(flow: Flow, graph: Graph, wired: Wired, where: Where, chip: Chip
             known[key] = len(leaves)
             if isinstance(what, Execute):
                 mine = wired[what.compute_set]
-                leaves.append(Leaf(mine, surroundings(mine, graph.variables, where, chip), groups))
+                leaves.append(Leaf(mine, surroundings(mine, graph.variables, where, device), groups))
                 groups += len(mine)
             else:
-                leaves.append(Leaf([], _copy(what, graph, where, chip), groups, what))
+                leaves.append(Leaf([], _copy(what, graph, where, device), groups, what))
         of_site[i] = known[key]
     return leaves, of_site
 
 
-def _copy(copy: Copy, graph: Graph, where: Where, chip: ChipSpec) -> CopyCosts:
+def _copy(copy: Copy, graph: Graph, where: Where, device: SystemSpec) -> CopyCosts:
     """Both ends cut wherever either passes to another run or another tile, so that pieces correspond."""
     ends = [elements.runs([t]) for t in (copy.source, copy.target)]
     for _ in range(2):
@@ -77,15 +77,15 @@ def _copy(copy: Copy, graph: Graph, where: Where, chip: ChipSpec) -> CopyCosts:
         base=base,
         variable=(source.variable.astype(np.int64), target.variable.astype(np.int64)),
         size=copy.source.dtype.bytes,
-        chip=chip,
+        device=device,
     )
 
 
-def predicates(flow: Flow, where: Where, chip: ChipSpec) -> dict[int, Schedule]:
+def predicates(flow: Flow, where: Where, device: SystemSpec) -> dict[int, Exchange]:
     """The exchanges that tell every tile a condition, by site."""
     found = {}
     for i, site in enumerate(flow.sites):
         if isinstance(site.what, Condition):
             tile = owners(elements.runs([site.what.tensor]), where).tile[0]
-            found[i] = everyone(int(tile), cost.PREDICATE_BYTES, chip)
+            found[i] = everyone(int(tile), cost.PREDICATE_BYTES, device)
     return found

@@ -49,6 +49,16 @@ class Storage:
         self.base = np.array([address_of(a) for a in self.arrays], np.int64)
         self.size = np.array([v.dtype.bytes for v in variables], np.int64)
 
+    @classmethod
+    def scratch(cls, nbytes: int, sizes: Sequence[int]) -> Storage:
+        """One piece of memory that stands for as many variables as there are `sizes` of elements."""
+        made = cls(())
+        made.arrays = [np.zeros(nbytes + ALIGNMENT, np.uint8)]
+        at = address_of(made.arrays[0])
+        made.base = np.full(len(sizes), at + -at % ALIGNMENT, np.int64)
+        made.size = np.array(sizes, np.int64)
+        return made
+
     def values(self, variables: Sequence[Variable]) -> dict[Variable, Array]:
         """Arrays of some of the variables, each of its variable's shape."""
         return {v: self.arrays[v.number][: v.elements].reshape(v.shape) for v in variables}

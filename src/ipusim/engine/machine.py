@@ -19,9 +19,10 @@ from ipusim.engine.leaves import Wired, find_leaves, predicates
 from ipusim.engine.loaded import Storage
 from ipusim.engine.tables import build_tables
 from ipusim.engine.times import build_times
+from ipusim.engine.timing import check_timing_only, timed_tables
 from ipusim.errors import Aborted, BadInput, CodeletError
 from ipusim.hw import cost
-from ipusim.hw.spec import ChipSpec
+from ipusim.hw.spec import SystemSpec
 from ipusim.program import elements
 from ipusim.program.control import AbortOnCondition, Program
 from ipusim.program.graph import Graph
@@ -37,20 +38,34 @@ SLICE_SECONDS = 0.05  # of running between two looks for Ctrl-C
 
 @final
 class Machine:
-    """A program in memory."""
+    """A program in memory; with `timing_only`, its cycles alone (see ipusim.engine.timing)."""
 
-    def __init__(self, graph: Graph, programs: Sequence[Program], chip: ChipSpec, wired: Wired) -> None:
-        self.graph, self.chip = graph, chip
-        self.storage = Storage(graph.variables)
+    def __init__(
+        self,
+        graph: Graph,
+        programs: Sequence[Program],
+        device: SystemSpec,
+        wired: Wired,
+        *,
+        timing_only: bool = False,
+    ) -> None:
+        self.graph, self.device, self.timing_only = graph, device, timing_only
+        self.storage = Storage(() if timing_only else graph.variables)
         self.flow: Flow = flatten(list(programs))
         self.where: dict[int, Intervals] = {v.number: intervals_of(v) for v in graph.variables}
-        self.leaves, self.site_leaf = find_leaves(self.flow, graph, wired, self.where, chip)
-        self.conditions = predicates(self.flow, self.where, chip)
-        self.tables = build_tables(self.leaves, self.storage, chip.generation)
-        self.times = build_times(self.leaves, self.tables, chip)
+        self.leaves, self.site_leaf = find_leaves(self.flow, graph, wired, self.where, device)
+        self.conditions = predicates(self.flow, self.where, device)
+        if timing_only:
+            check_timing_only(self.flow, self.leaves)
+            self.tables = timed_tables(self.leaves, device.chip.generation)
+        else:
+            self.tables = build_tables(self.leaves, self.storage, device.chip.generation)
+        self.times = build_times(self.leaves, self.tables, device)
+        if timing_only:
+            self.times.weight[:], self.times.patience[:] = 1, 1
         self._turn = 0
         self.reset()
-        for tensor, values in graph.initial:
+        for tensor, values in graph.initial if not timing_only else ():
             self.write(tensor, values)
 
     # -- running -------------------------------------------------------------------------------------------------------
@@ -67,7 +82,7 @@ class Machine:
         ]
         self.site_row = np.full(sites, -1, np.int64)
         self.site_row[dynamic] = np.arange(len(dynamic))
-        self.site_busy = np.zeros((max(1, len(dynamic)), self.chip.tiles), np.int64)
+        self.site_busy = np.zeros((max(1, len(dynamic)), self.device.num_tiles), np.int64)
 
     def run(self, program: int, serve: Callable[[Site], None]) -> None:
         """Runs a program to its end.  `serve` does what needs the host.  Raises CodeletError, Aborted."""
@@ -167,12 +182,14 @@ class Machine:
         if self.times.state[leaf] != drive.FIXED:
             return
         self.times.quick[leaf] = 1
+        if self.timing_only:
+            return
         for k, group in enumerate(self.leaves[leaf].groups):
             if group.codelet.data_dependent:
                 self.times.quick[leaf] = 0
             else:
                 number = self.leaves[leaf].first_group + k
-                generation = self.chip.generation
+                generation = self.device.chip.generation
                 self.tables.functions[number] = group.codelet.compiled(counted=False, generation=generation)
                 self.tables.lengthen(leaf, number)
 

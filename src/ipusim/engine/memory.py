@@ -4,11 +4,10 @@ A tile holds: its share of each live variable; during a superstep, the data it r
 always: vertex state and edge pointers, codelet code (once per tile that uses the codelet), stacks, control code and
 exchange code.
 
-Sizes that poplibs or the hardware notes give: an exchange instruction has 4 bytes and sends up to 64 words; a
-receiver needs one per source it listens to, since the store pointer moves on by itself, and two more per exchange
-(pointer write, neutralise); stacks take 3168 bytes a tile (the vendor's profile of an adder).  Assumed: a vertex
-holds 8 bytes of state and 4 per connected range, a superstep 24 bytes of control code, and what a field receives
-lands in one piece.  Omitted: gaps from alignment, and reuse of exchange code by equal exchanges.
+Exchange code is counted with the schedule of each exchange (ipusim.engine.schedule).  Stacks take 3168 bytes a tile
+(the vendor's profile of an adder).  Assumed: a vertex holds 8 bytes of state and 4 per connected range, a superstep 24
+bytes of control code, and what a field receives lands in one piece.  Omitted: gaps from alignment, and reuse of
+exchange code by equal exchanges.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ipusim.engine.exchange import Traffic
-from ipusim.engine.schedule import INSTRUCTION_BYTES, PHASE_INSTRUCTIONS, SEND_WORDS, WORD_BYTES
+from ipusim.engine.copies import copied_bytes
+from ipusim.engine.exchange import Phase
 from ipusim.engine.trace import Memory
 from ipusim.hw.spec import ChipSpec
 from ipusim.program.codelet import Codelet
@@ -40,7 +39,7 @@ def variable_bytes(variable: Variable, tiles: int) -> I64:
     return variable.mapping.elements_per_tile(tiles) * variable.dtype.bytes
 
 
-def measure(graph: Graph, lives: dict[Variable, Life], *, arrivals: Sequence[Traffic | None], chip: ChipSpec) -> Memory:
+def measure(graph: Graph, lives: dict[Variable, Life], *, arrivals: Sequence[Phase], chip: ChipSpec) -> Memory:
     """Memory of a program whose supersteps receive `arrivals`."""
     tiles, steps = chip.tiles, max(1, len(graph.steps))
     fixed = _fixed(graph, arrivals, tiles)
@@ -60,7 +59,7 @@ def measure(graph: Graph, lives: dict[Variable, Life], *, arrivals: Sequence[Tra
     )
 
 
-def _fixed(graph: Graph, arrivals: Sequence[Traffic | None], tiles: int) -> dict[str, I64]:
+def _fixed(graph: Graph, arrivals: Sequence[Phase], tiles: int) -> dict[str, I64]:
     """What every tile holds throughout, by category."""
     state = np.zeros(tiles, np.int64)
     code = np.zeros(tiles, np.int64)
@@ -75,10 +74,7 @@ def _fixed(graph: Graph, arrivals: Sequence[Traffic | None], tiles: int) -> dict
     for codelet, used in users.values():
         code += used * codelet.code_bytes
     for moved in arrivals:
-        if moved is not None:
-            sends = -(-moved.sent // (WORD_BYTES * SEND_WORDS))
-            receives = moved.sources + PHASE_INSTRUCTIONS * (moved.sources > 0)
-            exchange += INSTRUCTION_BYTES * (receives + sends)
+        exchange += moved.code_bytes
     return {
         "stack": np.full(tiles, STACK_BYTES, np.int64),
         "control code": np.full(tiles, CONTROL_BYTES_PER_STEP * len(graph.steps), np.int64),
@@ -107,16 +103,12 @@ def _variables(lives: dict[Variable, Life], steps: int, tiles: int) -> tuple[NDA
     return np.cumsum(change[:-1], axis=0), always
 
 
-def _arrived(graph: Graph, arrivals: Sequence[Traffic | None], steps: int, tiles: int) -> NDArray[np.int64]:
+def _arrived(graph: Graph, arrivals: Sequence[Phase], steps: int, tiles: int) -> NDArray[np.int64]:
     """Received and rearranged data that lives only during its superstep."""
     out = np.zeros((steps, tiles), np.int64)
     for step, (compute_set, moved) in enumerate(zip(graph.compute_sets(), arrivals, strict=True)):
-        if moved is not None:
-            out[step] += moved.received
-        for group in compute_set.groups:
-            for field in group.fields:
-                if field.rate:
-                    np.add.at(out[step], group.rows.tile, field.boxes.elements() * field.tensor.dtype.bytes)
+        out[step] += moved.received
+        out[step] += copied_bytes(compute_set, tiles)
     return out
 
 

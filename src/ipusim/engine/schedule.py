@@ -1,25 +1,28 @@
 """The static schedule of one on-chip exchange phase: which cycle every message starts in.
 
 Ideal: a tile sends `bytes_per_cycle` and receives as much, both at once, over a fabric without queues, so the compiler
-knows every cycle beforehand.  Nothing lands before the lead-in is over.  Then messages are placed first-fit: in order
-of receiving tile (the lowest one of a multicast), then of sender, then of row, each unbroken at the earliest cycle at
-which its sender and all its receivers are free for its whole length.  That leaves gaps, so a phase is longer than its
-busiest tile alone (`closed_form_cycles`).  Counting send, delay and mux instructions gives the bytes of exchange code.
+knows every cycle beforehand: a word lands a latency after it is sent, which the places of both tiles fix
+(ipusim.engine.distance).  Nothing lands before the lead-in is over; what comes from far is sent before that.  Messages
+are placed first-fit, each unbroken at the earliest cycle at which its sender is free for its whole length and, a
+latency later, each of its receivers.  Those with most receivers go first; then by how many columns, rows and tiles on
+from its sender the lowest receiver is, so that tiles which all send to all others take turns and a group of receivers
+hears near senders one after another; or the longest first.  Both are tried and the shorter phase is taken.  Latencies
+and lengths leave gaps, so a phase is longer than its busiest tile alone (`closed_form_cycles`).  It lasts until the
+last word has landed.  Counting send, delay and mux instructions gives the bytes of exchange code.
 
     length of a message = ceil(bytes / bytes_per_cycle)
 
 With `ExchangeSpec.paired_receive` a multicast all of whose receivers are whole bus pairs (tiles 2k and 2k + 1) takes
 half of that, rounded up: each receiver lends the other its bus.
 
-Omitted: the distance between tiles (latency shifts a whole message, and the compiler shifts its send to meet it); that
-a double-rate sender needs the outgoing bus of its own partner; conflicts in memory elements; control instructions that
-a tile cannot issue in time between short messages; mux switches saved when one sender follows itself.
+Omitted: that a double-rate sender needs the outgoing bus of its own partner; conflicts in memory elements; control
+instructions that a tile cannot issue in time between short messages; mux switches saved when one sender follows itself.
 
 Sources: the lead-in and the rule of a static row of events are those of github osmarks/ipu-stack for a C600, where
 such a schedule meets the hardware within 2.6 %; shared buses are those of poplibs lib/popops/ExchangeEstimator.cpp.
-First-fit in this order is assumed: the vendor's own scheduler is not published.  On the halo of a blur profiled on GC2
-(github thorbenlouw/lbm-graphcore, 637 cycles on one IPU) it gives 674, the busiest tile alone 486.  Taking senders in
-descending order meets those 486: a gap of that size may be the order's and not the chip's.
+The order is assumed: the vendor's own scheduler is not published.  On the halo of a blur profiled on GC2 (github
+thorbenlouw/lbm-graphcore, 637 cycles on one IPU, 263 on sixteen) this one gives 633 and 285; placing by receiving tile
+gives 808 and 297, the busiest tile alone 486 and 214.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from typing import final
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ipusim.engine.distance import Places, latency, places, turns
 from ipusim.errors import BadInput, InvalidProgram
 from ipusim.hw.spec import ExchangeSpec
 from ipusim.jit import jit
@@ -80,10 +84,10 @@ class Messages:
 class Schedule:
     """When the messages of a phase are sent, and what that asks of each tile.
 
-    `start` and `length` (m,) int64: cycles, the first from the beginning of the phase, lead-in included, in the order
-    of the messages given.  `cycles`: end of the last message, 0 if there is none.  `sent` and `received` (tiles,)
-    int64: bytes, a multicast once at its sender and once at each receiver.  `busy` (tiles,) int64: cycles in which the
-    tile sends or receives.  `code_bytes` (tiles,) int64: exchange instructions.
+    `start` and `length` (m,) int64: cycles, the first from the beginning of the phase to the first word sent, in the
+    order of the messages given.  `cycles`: until the last word has landed, 0 if there is none.  `sent` and `received`
+    (tiles,) int64: bytes, a multicast once at its sender and once at each receiver.  `busy` (tiles,) int64: cycles in
+    which the tile sends or receives.  `code_bytes` (tiles,) int64: exchange instructions.
     """
 
     start: I64
@@ -105,26 +109,29 @@ class Schedule:
         return float(self.busy.mean())
 
 
-def schedule(messages: Messages, *, tiles: int, spec: ExchangeSpec) -> Schedule:
-    """First-fit schedule of one exchange phase over `tiles` tiles.
+def schedule(messages: Messages, *, tiles: int, spec: ExchangeSpec, chip_tiles: int = 0) -> Schedule:
+    """First-fit schedule of one exchange phase over `tiles` tiles, on chips of `chip_tiles` each (0: on one).
 
     A sender needs a send instruction per 64 words of a message and a delay before each message that does not follow
-    another at once (the first of a phase waits for the lead-in); a receiver one mux switch per message and two
-    instructions per phase.
+    another at once (nor starts with the phase); a receiver one mux switch per message and two instructions per phase.
 
     Raises InvalidProgram if a message names a tile that is not there.
     """
     _check_tiles(messages, tiles)
-    m = messages
+    m, where = messages, places(tiles, chip_tiles or tiles, spec)
     length = _lengths(m.bytes, m.first, m.receivers, tiles, spec.bytes_per_cycle, spec.paired_receive)
     sent, received, sends, listens = _count(m.source, m.bytes, m.first, m.receivers, tiles)
-    start, busy, runs = _place(m.source, length, m.first, m.receivers, _order(m), tiles, spec.lead_in_cycles)
-    delays = runs if spec.lead_in_cycles else runs - _from_the_start(m.source, start, tiles)
+    placed = (
+        _place(m.source, length, m.first, m.receivers, order, tiles, spec.lead_in_cycles, where)
+        for order in _orders(m, length, chip_tiles or tiles, spec)
+    )
+    start, busy, runs, cycles = min(placed, key=lambda found: found[3])
+    delays = runs - _from_the_start(m.source, start, tiles)
     receives = listens + PHASE_INSTRUCTIONS * (listens > 0)
     return Schedule(
         start=start,
         length=length,
-        cycles=int((start + length).max(initial=0)),
+        cycles=cycles,
         sent=sent,
         received=received,
         busy=busy,
@@ -132,18 +139,20 @@ def schedule(messages: Messages, *, tiles: int, spec: ExchangeSpec) -> Schedule:
     )
 
 
-def closed_form_cycles(messages: Messages, *, tiles: int, spec: ExchangeSpec) -> int:
-    """Lower bound of `schedule(...).cycles` for planning: lead-in and the cycles of the busiest sender or receiver.
+def closed_form_cycles(messages: Messages, *, tiles: int, spec: ExchangeSpec, chip_tiles: int = 0) -> int:
+    """Lower bound of `schedule(...).cycles` for planning: the busiest sender or receiver alone.
 
-    Lengths of messages are rounded up one by one, as in the schedule.  0 without messages.  Raises as `schedule`.
+    A receiver: lead-in and the cycles of all it receives.  A sender: of all it sends, after what the lead-in leaves
+    when its farthest message goes first, and the latency of its nearest one last.  Lengths of messages are rounded up
+    one by one, as in the schedule.  0 without messages.  Raises as `schedule`.
     """
     _check_tiles(messages, tiles)
     if not len(messages):
         return 0
     m = messages
     length = _lengths(m.bytes, m.first, m.receivers, tiles, spec.bytes_per_cycle, spec.paired_receive)
-    sending, receiving, _, _ = _count(m.source, length, m.first, m.receivers, tiles)
-    return spec.lead_in_cycles + int(max(sending.max(), receiving.max()))
+    where = places(tiles, chip_tiles or tiles, spec)
+    return _bound(m.source, length, m.first, m.receivers, tiles, spec.lead_in_cycles, where)
 
 
 def _check_form(m: Messages) -> None:
@@ -203,11 +212,15 @@ def _check_tiles(m: Messages, tiles: int) -> None:
         raise InvalidProgram([f"an exchange names tile {highest}: the chip has {tiles}, 0 to {tiles - 1}"])
 
 
-def _order(m: Messages) -> I64:
-    """Rows in order of placement: lowest receiver, then sender, then row.  Returns: (m,) int64."""
+def _orders(m: Messages, length: I64, chip_tiles: int, spec: ExchangeSpec) -> tuple[I64, ...]:
+    """Rows in the two orders of placement that are tried: those with most receivers first; then either in turns
+    (`turns` of the lowest receiver), or the longest first.  Returns: two of (m,) int64, one if nothing moves.
+    """
     if not len(m):
-        return np.zeros(0, np.int64)
-    return np.lexsort((m.source, np.minimum.reduceat(m.receivers, m.first[:-1])))
+        return (np.zeros(0, np.int64),)
+    turn = turns(m.source, np.minimum.reduceat(m.receivers, m.first[:-1]), chip_tiles, spec)
+    wide = -np.diff(m.first)
+    return np.lexsort((-length, m.source, turn, wide)), np.lexsort((m.source, turn, -length, wide))
 
 
 def _from_the_start(source: I32, start: I64, tiles: int) -> I64:
@@ -302,36 +315,67 @@ def _lanes(source: I32, receivers: I32, tiles: int) -> I64:
 
 @jit
 def _place(
-    source: I32, length: I64, first: I32, receivers: I32, order: I64, tiles: int, lead_in: int
-) -> tuple[I64, I64, I64]:
-    """First-fit.  Returns: start (m,), busy cycles (tiles,), and unbroken runs of sending (tiles,), all int64."""
+    source: I32, length: I64, first: I32, receivers: I32, order: I64, tiles: int, lead_in: int, where: Places
+) -> tuple[I64, I64, I64, int]:
+    """First-fit.  Returns: start (m,), busy cycles (tiles,), unbroken runs of sending (tiles,), all int64; the end."""
     low = _lanes(source, receivers, tiles)
     used = np.zeros(2 * tiles, np.int64)
     begin = np.empty(low[-1], np.int64)
     end = np.empty(low[-1], np.int64)
     start = np.empty(len(source), np.int64)
     lane = np.empty(tiles + 1, np.int64)
+    late = np.zeros(tiles + 1, np.int64)
     at = np.empty(tiles + 1, np.int64)
+    last = 0
     for i in order:
         lanes = first[i + 1] - first[i] + 1
         lane[0] = source[i]
+        nearest, farthest = lead_in, 0
         for k in range(1, lanes):
-            lane[k] = tiles + receivers[first[i] + k - 1]
+            receiver = receivers[first[i] + k - 1]
+            way = latency(source[i], receiver, where)
+            lane[k], late[k] = tiles + receiver, way
+            nearest, farthest = min(nearest, way), max(farthest, way)
         for k in range(lanes):
             at[k] = low[lane[k]]
-        when, k, agreed = lead_in, 0, 0
+        when, k, agreed = lead_in - nearest, 0, 0
         while agreed < lanes:
-            found, at[k] = _fit(begin, end, at[k], low[lane[k]] + used[lane[k]], when, length[i])
-            agreed = agreed + 1 if found == when else 1
-            when = found
+            found, at[k] = _fit(begin, end, at[k], low[lane[k]] + used[lane[k]], when + late[k], length[i])
+            agreed = agreed + 1 if found - late[k] == when else 1
+            when = found - late[k]
             k = k + 1 if k + 1 < lanes else 0
         for k in range(lanes):
-            _take(begin, end, used, low[lane[k]], lane[k], at[k], when, length[i])
+            _take(begin, end, used, low[lane[k]], lane[k], at[k], when + late[k], length[i])
         start[i] = when
+        last = max(last, int(when + length[i] + farthest))
     busy = np.empty(tiles, np.int64)
     for tile in range(tiles):
         busy[tile] = _either(begin, end, low[tile], used[tile], low[tiles + tile], used[tiles + tile])
-    return start, busy, used[:tiles].copy()
+    return start, busy, used[:tiles].copy(), last
+
+
+@jit
+def _bound(
+    source: I32, length: I64, first: I32, receivers: I32, tiles: int, lead_in: int, where: Places
+) -> int:
+    """See `closed_form_cycles`."""
+    sending, receiving = np.zeros(tiles, np.int64), np.zeros(tiles, np.int64)
+    ahead, after = np.zeros(tiles, np.int64), np.full(tiles, 2**40, np.int64)
+    for i in range(len(source)):
+        tile, nearest, farthest = source[i], lead_in, 0
+        for k in range(first[i], first[i + 1]):
+            late = latency(tile, receivers[k], where)
+            nearest, farthest = min(nearest, late), max(farthest, late)
+            receiving[receivers[k]] += length[i]
+        sending[tile] += length[i]
+        ahead[tile], after[tile] = max(ahead[tile], nearest), min(after[tile], farthest)
+    most = 0
+    for tile in range(tiles):
+        if receiving[tile] > 0:
+            most = max(most, int(lead_in + receiving[tile]))
+        if sending[tile] > 0:
+            most = max(most, int(lead_in - ahead[tile] + sending[tile] + after[tile]))
+    return most
 
 
 @jit

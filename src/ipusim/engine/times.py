@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ipusim.engine import drive
+from ipusim.engine.distinct import distinct_rows, vertex_kinds
 from ipusim.engine.leaves import Leaf
 from ipusim.engine.tables import Tables, lanes
 from ipusim.engine.wired import CopyCosts
 from ipusim.errors import BadInput
-from ipusim.hw.spec import ChipSpec
+from ipusim.hw.spec import SystemSpec
 from ipusim.program.mapping import I64
 from ipusim.program.wiring import WiredGroup
 
@@ -56,17 +57,17 @@ class Times:
     entry_slot: I64
 
 
-def build_times(leaves: Sequence[Leaf], tables: Tables, chip: ChipSpec) -> Times:
+def build_times(leaves: Sequence[Leaf], tables: Tables, device: SystemSpec) -> Times:
     """Times of a program that has not run; writes the cycles that were given."""
     count = max(1, len(leaves))
-    fixed, busy, before, after = (np.zeros((count, chip.tiles), np.int64) for _ in range(4))
+    fixed, busy, before, after = (np.zeros((count, device.num_tiles), np.int64) for _ in range(4))
     entries = [np.zeros((0, 3), np.int64)]
     for number, leaf in enumerate(leaves):
         if isinstance(leaf.around, CopyCosts):
             before[number], after[number] = leaf.around.before, leaf.around.after
             entries.append(entries[0])
         else:
-            entries.append(_entries(leaf, tables, chip, before[number], after[number], fixed[number]))
+            entries.append(_entries(leaf, tables, device, before[number], after[number], fixed[number]))
     every = np.ascontiguousarray(np.concatenate(entries).T)
     return Times(
         fixed=fixed,
@@ -101,7 +102,7 @@ def _elements(leaf: Leaf) -> int:
     return moved + sum(int(f.runs.length.sum()) for g in leaf.groups for f in g.fields)
 
 
-def _entries(leaf: Leaf, tables: Tables, chip: ChipSpec, before: I64, after: I64, fixed: I64) -> Grid:
+def _entries(leaf: Leaf, tables: Tables, device: SystemSpec, before: I64, after: I64, fixed: I64) -> Grid:
     """(tile, worker, slot) of every vertex of a compute set that is counted, by tile.
 
     The launch of a compute set is added to these; tile cycles that were given for a MultiVertex contain its own, as
@@ -115,9 +116,9 @@ def _entries(leaf: Leaf, tables: Tables, chip: ChipSpec, before: I64, after: I64
     slot = np.concatenate([first[k] + np.arange(len(g)) * lanes(g) for k, g in enumerate(leaf.groups)])
     order = np.lexsort((np.concatenate([g.added for g in leaf.groups]), tile))
     worker = np.empty(len(tile), np.int64)
-    worker[order] = _round_robin(tile[order], multi[order], chip.tile.workers)
-    before += _longest(tile, np.maximum(worker, 0), leaf.around.before, chip)
-    after += _longest(tile, np.maximum(worker, 0), leaf.around.after, chip)
+    worker[order] = _round_robin(tile[order], multi[order], device.workers_per_tile)
+    before += _longest(tile, np.maximum(worker, 0), leaf.around.before, device)
+    after += _longest(tile, np.maximum(worker, 0), leaf.around.after, device)
     counted = np.concatenate([_given(g, tables, int(first[k]), fixed) for k, g in enumerate(leaf.groups)])
     keep = order[counted[order]]
     return np.stack([tile[keep], worker[keep], slot[keep]], axis=1)
@@ -140,21 +141,18 @@ def given_cycles(group: WiredGroup) -> I64:
     override = group.codelet.override
     if not callable(override):
         return np.full(len(group), int(override or 0), np.int64)
-    out = np.empty(len(group), np.int64)
-    lengths = {f.name: f.lengths().tolist() for f in group.fields}
+    of_row, first, kinds = distinct_rows(vertex_kinds(group))
+    lengths = {f.name: f.lengths() for f in group.fields}
     depth = {s.name: s.depth for s in group.codelet.fields}
-    seen: dict[Any, int] = {}
-    for row in range(len(group)):
+    answers = np.empty(kinds, np.int64)
+    for kind, row in enumerate(first[:kinds].tolist()):
         sizes: dict[str, Any] = {}
         for f in group.fields:
-            mine = lengths[f.name][int(f.first[row]) : int(f.first[row + 1])]
+            mine = lengths[f.name][int(f.first[row]) : int(f.first[row + 1])].tolist()
             sizes[f.name] = tuple(mine) if depth[f.name] == 2 else mine[0]
         sizes |= {name: column[row].item() for name, column in group.values.items()}
-        key = tuple(sizes.values())
-        if key not in seen:
-            seen[key] = _asked(group, override, sizes)
-        out[row] = seen[key]
-    return out
+        answers[kind] = _asked(group, override, sizes)
+    return np.asarray(answers[of_row])
 
 
 def _asked(group: WiredGroup, override: Any, sizes: dict[str, Any]) -> int:
@@ -179,7 +177,8 @@ def _round_robin(tile: I64, multi: NDArray[np.bool_], workers: int) -> I64:
     return np.where(multi, -1, (count - count[start]) % workers) if len(tile) else np.zeros(0, np.int64)
 
 
-def _longest(tile: I64, worker: I64, slots: I64, chip: ChipSpec) -> I64:
+def _longest(tile: I64, worker: I64, slots: I64, device: SystemSpec) -> I64:
     """Cycles in which the slowest worker of each tile is through with its slots.  Returns: (tiles,) int64."""
-    each = np.bincount(tile * chip.tile.workers + worker, weights=slots, minlength=chip.tiles * chip.tile.workers)
-    return np.asarray(chip.tile.workers * each.reshape(chip.tiles, -1).max(axis=1), np.int64)
+    workers, tiles = device.workers_per_tile, device.num_tiles
+    each = np.bincount(tile * workers + worker, weights=slots, minlength=tiles * workers)
+    return np.asarray(workers * each.reshape(tiles, -1).max(axis=1), np.int64)

@@ -12,6 +12,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from ipusim.hw.mechanisms import LIBRARY
 from ipusim.hw.spec import ChipSpec
 from ipusim.program.mapping import I64
 
@@ -24,7 +25,8 @@ class StepTrace:
     """One superstep of a program, or all `repeats` runs of it: totals per tile, each (tiles,) int64, and of each phase.
 
     `compute`, `copies`: busy cycles; `sent`, `received`, `shared`: bytes (`shared` is the part of `received` that the
-    bus partner receives too); `phases`: cycles of each phase that it has; `flops`, `vertices`: totals.
+    bus partner receives too); `phases`: cycles of each phase that it has; `flops`, `vertices`: totals; `computes`: the
+    mechanism (ipusim.hw.mechanisms) that timed its vertices.
     """
 
     name: str
@@ -38,6 +40,7 @@ class StepTrace:
     flops: int
     vertices: int
     repeats: int = 1
+    computes: str = LIBRARY
 
     @property
     def cycles(self) -> int:

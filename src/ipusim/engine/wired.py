@@ -20,10 +20,10 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from ipusim.engine.messages import collect
-from ipusim.engine.schedule import Schedule, schedule
+from ipusim.engine.links import Exchange
+from ipusim.engine.messages import moved
 from ipusim.hw.cost import COPY_ROW_SLOTS, COPY_SLOTS, COPY_WORD_BYTES
-from ipusim.hw.spec import ChipSpec
+from ipusim.hw.spec import SystemSpec
 from ipusim.jit import jit
 from ipusim.program.mapping import I64
 from ipusim.program.painting import Intervals
@@ -32,6 +32,7 @@ from ipusim.program.tensor import Variable
 from ipusim.program.wiring import FieldColumns, WiredGroup
 
 Bool = NDArray[np.bool_]
+PLACE = 2**32  # above any number of a tile
 
 
 @final
@@ -40,24 +41,31 @@ class Surroundings:
     """Costs of a compute set beside its vertices.
 
     `before`, `after` (vertices,): slots of copies of each vertex, groups one after another; `arriving`, `leaving`: the
-    exchanges before and after; `held` (tiles,): bytes of what arrives, of gathered fields and of results for other
-    tiles, `edges` (tiles,): connected ranges.
+    exchanges before and after; `edges` (tiles,): connected ranges.  Bytes of buffers, each (tiles,): `held_in` of what
+    arrives and is gathered, `held_out` of results before they are scattered or leave, `held` of all while vertices
+    run.  Variables that vertices read or write in place: `direct_variable` (k,) numbers, `direct_tile` the tiles of
+    each.
     """
 
     before: I64
     after: I64
-    arriving: Schedule
-    leaving: Schedule
+    arriving: Exchange
+    leaving: Exchange
+    held_in: I64
     held: I64
+    held_out: I64
+    direct_variable: I64
+    direct_tile: tuple[I64, ...]
     edges: I64
 
 
 def surroundings(
-    groups: Sequence[WiredGroup], variables: Sequence[Variable], where: Mapping[int, Intervals], chip: ChipSpec
+    groups: Sequence[WiredGroup], variables: Sequence[Variable], where: Mapping[int, Intervals], device: SystemSpec
 ) -> Surroundings:
     """Copies and exchange of a compute set."""
     before, after, arrivals, departures = [], [], [], []
-    held, edges = np.zeros(chip.tiles, np.int64), np.zeros(chip.tiles, np.int64)
+    held = {role: np.zeros(device.num_tiles, np.int64) for role in ("in", "inout", "out", "far inout")}
+    edges, direct = np.zeros(device.num_tiles, np.int64), [np.zeros(0, np.int64)]
     sizes = np.array([v.dtype.bytes for v in variables], np.int64)
     base = np.concatenate([[0], np.cumsum([v.elements for v in variables])]).astype(np.int64)
     for group in groups:
@@ -71,18 +79,27 @@ def surroundings(
             if spec.role != "in":
                 np.add.at(post, found.vertex, found.slots)
                 departures.append(found.messages(receiving=False))
-            np.add.at(held, group.tile[found.vertex], found.buffer)
-            if spec.role == "out":
-                held += found.far_bytes(spec.dtype.bytes, chip.tiles)
+            np.add.at(held[spec.role], group.tile[found.vertex], found.buffer)
+            if spec.role != "in":
+                key = "out" if spec.role == "out" else "far inout"
+                held[key] += found.far_bytes(spec.dtype.bytes, device.num_tiles)
+            direct.append(found.direct)
         before.append(pre)
         after.append(post)
-    arriving = _exchange(arrivals, sizes, chip)
+    arriving = _exchange(arrivals, sizes, device)
+    held["in"] += arriving.received
+    places = np.unique(np.concatenate(direct))
+    numbers, first = np.unique(places // PLACE, return_index=True)
     return Surroundings(
         before=_joined(before),
         after=_joined(after),
         arriving=arriving,
-        leaving=_exchange(departures, sizes, chip),
-        held=held + arriving.received,
+        leaving=_exchange(departures, sizes, device),
+        held_in=held["in"] + held["inout"],
+        held=held["in"] + held["inout"] + held["out"],
+        held_out=held["inout"] + held["out"] + held["far inout"],
+        direct_variable=numbers,
+        direct_tile=tuple(np.split(places % PLACE, first[1:]))[: len(numbers)],
         edges=edges,
     )
 
@@ -91,15 +108,18 @@ def _joined(parts: Sequence[I64]) -> I64:
     return np.concatenate([np.zeros(0, np.int64), *parts])
 
 
-def _exchange(parts: Sequence[NDArray[np.int64]], sizes: I64, chip: ChipSpec) -> Schedule:
+def _exchange(parts: Sequence[NDArray[np.int64]], sizes: I64, device: SystemSpec) -> Exchange:
     rows = np.concatenate([np.zeros((0, 5), np.int64), *parts])
-    return schedule(collect(rows, sizes), tiles=chip.tiles, spec=chip.exchange)
+    return moved(rows, sizes, device)
 
 
 @final
 @dataclass(frozen=True, eq=False, slots=True)
 class _Field:
-    """Pieces of one field of all vertices of a group, and for each vector with a copy: vertex, slots, buffer bytes."""
+    """Pieces of one field of all vertices of a group, and for each vector with a copy: vertex, slots, buffer bytes.
+
+    `direct`: variable * `PLACE` + tile of elements that are used where they lie, each once.
+    """
 
     pieces: Pieces
     variable: I64
@@ -108,6 +128,7 @@ class _Field:
     vertex: I64
     slots: I64
     buffer: I64
+    direct: I64
 
     @staticmethod
     def of(group: WiredGroup, column: FieldColumns, where: Mapping[int, Intervals], base: I64, size: int) -> _Field:
@@ -122,7 +143,11 @@ class _Field:
         )
         vertex = vertex_of_vector[copied]
         slots[np.append(True, vertex[1:] != vertex[:-1])[: len(vertex)]] += COPY_SLOTS
-        return _Field(pieces, variable, base[variable] + pieces.begin, tile, vertex, slots, buffer)
+        gathered = np.zeros(len(vertex_of_vector), bool)
+        gathered[copied] = True
+        in_place = (pieces.tile == tile) & ~gathered[vector]
+        direct = np.unique(variable[in_place] * PLACE + tile[in_place])
+        return _Field(pieces, variable, base[variable] + pieces.begin, tile, vertex, slots, buffer, direct)
 
     def far_bytes(self, size: int, tiles: int) -> I64:
         """Bytes of elements of other tiles, for each tile whose vertices have them.  Returns: (tiles,) int64."""
@@ -188,11 +213,11 @@ class CopyCosts:
 
     before: I64
     after: I64
-    moving: Schedule
+    moving: Exchange
 
 
 def copy_costs(
-    source: Pieces, target: Pieces, *, base: I64, variable: tuple[I64, I64], size: int, chip: ChipSpec
+    source: Pieces, target: Pieces, *, base: I64, variable: tuple[I64, I64], size: int, device: SystemSpec
 ) -> CopyCosts:
     """Costs of moving pieces pairwise; `variable`: number of the source's and the target's of each, both (pieces,)."""
     near = source.tile == target.tile
@@ -203,19 +228,21 @@ def copy_costs(
     ]
     landed = [(target.position[~near], variable[1][~near])]
     return CopyCosts(
-        before=_spread_copy(target.tile[near], here, source.length[near], size, 1, chip),
-        after=_spread_copy(target.tile[~near], landed, source.length[~near], size, 2, chip),
-        moving=schedule(collect(rows[~near], sizes, once=False), tiles=chip.tiles, spec=chip.exchange),
+        before=_spread_copy(target.tile[near], here, source.length[near], size, 1, device),
+        after=_spread_copy(target.tile[~near], landed, source.length[~near], size, 2, device),
+        moving=moved(rows[~near], sizes, device, once=False),
     )
 
 
-def _spread_copy(tile: I64, ends: Sequence[tuple[I64, I64]], length: I64, size: int, least: int, chip: ChipSpec) -> I64:
+def _spread_copy(
+    tile: I64, ends: Sequence[tuple[I64, I64]], length: I64, size: int, least: int, device: SystemSpec
+) -> I64:
     """Cycles of an on-tile copy of at least `least` rows, its rows and words dealt to all workers of the tile.
 
     `ends`: (position, variable) of every piece where it is stored and, if it was here before, where it comes from; a
     row goes on as long as all of them do.
     """
-    out = np.zeros(chip.tiles, np.int64)
+    out = np.zeros(device.num_tiles, np.int64)
     if not len(tile):
         return out
     order = np.lexsort((*ends[0], tile))
@@ -228,11 +255,11 @@ def _spread_copy(tile: I64, ends: Sequence[tuple[I64, I64]], length: I64, size: 
     width = np.where(aligned[new] & (nbytes % COPY_WORD_BYTES == 0), COPY_WORD_BYTES, COPY_WORD_BYTES // 2)
     words = -(-nbytes // width)
     per_tile = [
-        np.bincount(tile[new], weights, chip.tiles).astype(np.int64)
+        np.bincount(tile[new], weights, device.num_tiles).astype(np.int64)
         for weights in (np.ones(len(words)), words > 1, words)
     ]
     rows, long_rows, moved = per_tile
-    each = -(-long_rows // chip.tile.workers) * COPY_ROW_SLOTS + -(-moved // chip.tile.workers)
+    each = -(-long_rows // device.workers_per_tile) * COPY_ROW_SLOTS + -(-moved // device.workers_per_tile)
     busy = rows >= least
-    out[busy] = chip.tile.workers * (COPY_SLOTS + each[busy])
+    out[busy] = device.workers_per_tile * (COPY_SLOTS + each[busy])
     return out

@@ -166,16 +166,26 @@ class AmpSpec(_Spec):
 
 @dataclass(frozen=True, slots=True)
 class ExchangeSpec(_Spec):
-    """On-chip exchange: bytes per cycle and tile each way, and the cycles before the first word can land."""
+    """On-chip exchange: bytes per cycle and tile each way, and the cycles before the first word can land.
+
+    `latency_cycles` is the mean from tile to tile, for estimates; the others give it by position (`latency`).
+    """
 
     bytes_per_cycle: int = 4
     paired_receive: bool = True
     lead_in_cycles: int = 110
     latency_cycles: int = 65
+    columns: int = 16
+    supertile_tiles: int = 4
+    least_latency_cycles: int = 19
+    row_cycles: int = 2
+    column_cycles: int = 6
+    crossing_cycles: int = 17
 
     def __post_init__(self) -> None:
-        _whole(self, "bytes_per_cycle", least=1)
-        _whole(self, "lead_in_cycles", "latency_cycles", least=0)
+        _whole(self, "bytes_per_cycle", "columns", "supertile_tiles", least=1)
+        cycles = [f.name for f in dataclasses.fields(self) if f.name.endswith("_cycles")]
+        _whole(self, *cycles, least=0)
         if not isinstance(self.paired_receive, bool):
             raise BadHardware(f"exchange.paired_receive = {self.paired_receive!r}: must be true or false")
 
@@ -196,6 +206,36 @@ class SyncSpec(_Spec):
     @property
     def _section(self) -> str:
         return "sync."
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSpec(_Spec):
+    """IPU-Links of a ladder (ipusim.hw.links): links per direction of a rung and of a side, their rate; the `contexts`
+    of a chip that handle packets of up to `payload_bytes`, each in `packet_cycles`; the time of a phase without data;
+    and the barrier over several IPUs (`sync_cycles`), which each hop lengthens by twice `hop_seconds`.
+    """
+
+    rung_links: int = 4
+    side_links: int = 2
+    bytes_per_second: float = 17.18e9
+    efficiency: float = 0.85
+    contexts: int = 64
+    payload_bytes: int = 1024
+    packet_cycles: int = 129
+    latency_cycles: int = 300
+    hop_seconds: float = 15e-9
+    sync_cycles: int = 261
+
+    def __post_init__(self) -> None:
+        _whole(self, "rung_links", "side_links", "contexts", "payload_bytes", least=1)
+        _whole(self, "packet_cycles", "latency_cycles", "sync_cycles", least=0)
+        _positive_float(self, "bytes_per_second", "efficiency", "hop_seconds")
+        if self.efficiency > 1:
+            raise BadHardware(f"links.efficiency = {self.efficiency!r}: must be at most 1")
+
+    @property
+    def _section(self) -> str:
+        return "links."
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,15 +278,16 @@ class ChipSpec(_Spec):
 
 @dataclass(frozen=True, slots=True)
 class SystemSpec(_Spec):
-    """Several equal IPUs under one host."""
+    """Several equal IPUs under one host, and the links between them."""
 
     name: str
     chip: ChipSpec
     ipus: int = 1
     summary: str = ""
+    links: LinkSpec = LinkSpec()
 
     def __post_init__(self) -> None:
-        _instances(self, name=str, chip=ChipSpec, summary=str)
+        _instances(self, name=str, chip=ChipSpec, summary=str, links=LinkSpec)
         _whole(self, "ipus", least=1, most=_MOST_TILES)
 
     @property

@@ -20,8 +20,8 @@ from typing import Literal, final
 from ipusim.dtype import DType, int32
 from ipusim.lang import affine
 from ipusim.lang.affine import Poly
-from ipusim.lang.ir import FieldSpec
-from ipusim.lang.schedule import Instr, Lane
+from ipusim.lang.align import Lanes
+from ipusim.lang.schedule import Instr, Lane, Role
 from ipusim.lang.slots import Slots, constant_slots, kind_of, lanes_of
 
 SLOW = 10  # [own choice] operations of so many slots are worth a remark
@@ -110,17 +110,6 @@ class Array:
     version: int = 0
     home: int = 0
     accesses: list[tuple[int, bool, tuple[Poly | None, Poly]]] = field(default_factory=list)
-
-
-@final
-@dataclass(slots=True, eq=False)
-class Lanes:
-    """The loop being counted per vector: its id, the value that numbers the lanes, and the accesses along it."""
-
-    loop: int
-    value: int
-    width: int
-    accesses: list[tuple[int, bool, FieldSpec, list[Instr]]] = field(default_factory=list)
 
 
 @final
@@ -246,12 +235,15 @@ class State:
         if slots >= SLOW:
             self.slow[line, what] = slots
 
-    def issue(self, at: int, pieces: Sequence[Piece], deps: tuple[int, ...], line: int, last: bool = False) -> int:
-        """Append a chain of instructions to scope `at`; the number of the last one."""
+    def issue(
+        self, at: int, pieces: Sequence[Piece], deps: tuple[int, ...], line: int, last: bool = False, role: Role = ""
+    ) -> int:
+        """Append a chain of instructions to scope `at`; the number of the last one, which has the role."""
         for n, (lane, slots) in enumerate(pieces):
             self.uids += 1
-            closes = last and n == len(pieces) - 1
-            self.scopes[at].block.instrs.append(Instr(self.uids, lane, slots, deps, line, closes))
+            end = n == len(pieces) - 1
+            made = Instr(self.uids, lane, slots, deps, line, last and end, role if end else "")
+            self.scopes[at].block.instrs.append(made)
             deps = (self.uids,)
         return self.uids
 
@@ -266,6 +258,7 @@ class State:
         speculate: bool = True,
         lanes: int = 1,
         copies: int = 1,
+        role: Role = "",
     ) -> Value:
         """The value of an operation: known already, or `copies` chains of `pieces` at the outermost possible place."""
         hit = self.find(key)
@@ -276,7 +269,7 @@ class State:
         for v in held:
             self.use(v)
         deps = tuple(u for v in held for u in v.made)
-        made = tuple(self.issue(at, pieces, deps, line) for _ in range(copies))
+        made = tuple(self.issue(at, pieces, deps, line, role=role) for _ in range(copies))
         value = self.value(dtype, at, made, lanes)
         self.scopes[at].known[key] = value
         return value
@@ -312,9 +305,18 @@ class State:
         main, aux = self.slots.of(op, kind_of(kind, per))
         key = (op, dtype.name, kind.name, *(v.key for v in operands))
         cheap = main + aux <= 1
+        role: Role = "mul" if op == "mul" and per > 1 else "add" if op == "add" and per > 1 else ""
         self.note_slow(line, op, main + aux)
         return self.emit(
-            key, pieces_of(main, aux), operands, dtype, line, speculate=speculate and cheap, lanes=lanes, copies=copies
+            key,
+            pieces_of(main, aux),
+            operands,
+            dtype,
+            line,
+            speculate=speculate and cheap,
+            lanes=lanes,
+            copies=copies,
+            role=role,
         )
 
     def refuse(self, why: str) -> NotVector:

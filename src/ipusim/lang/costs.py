@@ -4,12 +4,17 @@
 under a pairing assumption, and books every block at the statement where it starts, so that compiled code can count
 data-dependent slots while it computes.  Profiles:
 
-- `popc`: no pairing, times 1.10.  On four loops compiled by the vendor's compiler and measured on three chips,
-  measured / serial has a geometric mean of 1.10 and a spread of 5 %: reloads, spills and constants eat what pairing
-  gains.
+- `popc`: no pairing, times `POPC_FACTOR`.  Code of the vendor's compiler of 2020, measured on a GC2, takes 1.10 times
+  `serial` (1.04 and 1.17 in two programs): reloads, spills and constants eat more than pairing gains.  Code of later
+  compilers, measured on a GC200 and a Bow, takes `serial` itself (1.00 to 1.07 in three programs).
 - `serial`: the same without the factor.
 - `list`: greedy pairing in each block; 20 to 40 % below measured code.
-- `asm`: innermost straight loops at max(MAIN, AUX) without a branch, the rest as `list`: a bound for hand-written code.
+- `rpt`: as `list`, but innermost straight loops are repeated by the hardware, without a branch: hand-written code that
+  does not overlap iterations.
+- `asm`: innermost straight loops at max(MAIN, AUX) without a branch, the rest as `list`: a bound for hand-written code
+  with one access per instruction.
+- `pace`: as `asm`, with the instructions that make up to two 64-bit loads and a store at once, and with a multiply-add
+  by a loop constant as one instruction.  The operands must lie in different memory elements.
 
 One slot is six tile cycles.  Left out: register pressure (more than 8 live floats), memory element conflicts, the data
 dependence of library calls.
@@ -28,7 +33,10 @@ from ipusim.lang.schedule import Mode, schedule
 from ipusim.lang.slots import BUNDLE_BYTES, POPC_FACTOR, Slots, slots_of
 from ipusim.lang.walk import lower
 
-_MODES: dict[str, Mode] = {"popc": "serial", "serial": "serial", "list": "list", "asm": "list"}
+_MODES: dict[str, Mode] = {
+    "popc": "serial", "serial": "serial", "list": "list", "rpt": "list", "asm": "list", "pace": "list",
+}  # fmt: skip
+_TIGHT: dict[str, Mode] = {"rpt": "list", "asm": "modulo", "pace": "paced"}  # of innermost straight loops
 PROFILES = tuple(_MODES)
 WIDTHS = (1, 2, 4)
 
@@ -72,12 +80,13 @@ def costs(
     """
     _check(function, profile, vectorize)
     table = slots_of(generation) if slots is None else slots
-    walker, refused = lower(function, table, vectorize=vectorize, pipelined=profile == "asm")
+    walker, refused = lower(function, table, vectorize=vectorize, pipelined=profile in _TIGHT)
     booked: dict[str, dict[int, int]] = {k: {} for k in ("entry", "before", "each", "then", "other")}
     lines: dict[int, tuple[int, int, int]] = {}
     bundles = 0
     for block in walker.state.blocks:
-        slots_here, bundles_here = _time(block, _MODES[profile], lines)
+        mode = _TIGHT.get(profile, _MODES[profile]) if block.pipelined else _MODES[profile]
+        slots_here, bundles_here = _time(block, mode, lines)
         bundles += bundles_here
         if slots_here:
             kind, stmt = block.home or ("entry", 0)
@@ -90,7 +99,7 @@ def costs(
         other=booked["other"],
         width={k: v for k, v in walker.width.items() if k not in walker.collapsed},
         collapsed=frozenset(walker.collapsed),
-        factor=POPC_FACTOR if profile == "popc" else (1, 1),
+        factor=POPC_FACTOR[generation] if profile == "popc" else (1, 1),
         lines=dict(sorted(lines.items())),
         profile=profile,
         vectorize=vectorize,
@@ -116,7 +125,7 @@ def _left_scalar(function: Function, width: dict[int, int], refused: dict[int, s
 
 def _time(block: Block, mode: Mode, lines: dict[int, tuple[int, int, int]]) -> tuple[int, int]:
     """(slots, bundles) of a block; adds what its instructions take to their source lines."""
-    timing = schedule(block.instrs, "modulo" if block.pipelined else mode)
+    timing = schedule(block.instrs, mode)
     for instr, charged in zip(block.instrs, timing.charged, strict=True):
         main, aux, total = lines.get(instr.line, (0, 0, 0))
         is_main = instr.lane == "main"

@@ -187,9 +187,9 @@ def codelet(
     """Makes a codelet of a Python function; use as `@codelet` or `@codelet(vectorize=2)`.
 
     `vectorize`: elements that inner loops are counted to work on at once.  `profile`: how well code is compiled (popc,
-    serial, list, asm).  `cycles`: the thread cycles of a vertex, in place of a count from the source: a number, or a
-    function.  `multi`: a MultiVertex, run by all six workers with their `worker_id`.  `partials`: "half" lets a
-    variable that starts from a bare number and takes halves be half.
+    serial, list, rpt, asm, pace: see `lang.costs`).  `cycles`: the thread cycles of a vertex, in place of a count from
+    the source: a number, or a function.  `multi`: a MultiVertex, run by all six workers with their `worker_id`.
+    `partials`: "half" lets a variable that starts from a bare number and takes halves be half.
     Raises `BadInput` with file and line for what the codelet language does not have.
     """
     _check(vectorize, profile, cycles, partials)

@@ -6,10 +6,12 @@ from ipusim.lang.costs import Costs, costs
 from ipusim.lang.ir import Function
 
 _PAIRING = {
-    "popc": "every instruction alone, x 1.10",
+    "popc": "every instruction alone",
     "serial": "every instruction alone",
     "list": "paired where a list scheduler can",
+    "rpt": "paired where a list scheduler can, inner loops repeated by the hardware",
     "asm": "inner loops pipelined: a bound",
+    "pace": "inner loops pipelined, three accesses at once: a bound",
 }
 _LEVERS = {
     "sin": "use a table or a polynomial",
@@ -36,7 +38,7 @@ def explain(function: Function, counted: Costs, profile: str | None = None) -> s
     width = f", {counted.vectorize} elements wide" if counted.vectorize > 1 else ""
     out = [
         f"{function.name} ({function.file}:{function.first_line})",
-        f"profile {counted.profile}: {_PAIRING[counted.profile]}{width}; {counted.generation}; "
+        f"profile {counted.profile}: {_PAIRING[counted.profile]}{_times(counted)}{width}; {counted.generation}; "
         f"{counted.code_bytes} bytes of code",
         "",
         f"{'line':>5} {'MAIN':>6} {'AUX':>6} {'slots':>6}  source",
@@ -46,6 +48,11 @@ def explain(function: Function, counted: Costs, profile: str | None = None) -> s
     ]
     remarks = _remarks(counted)
     return "\n".join([*out, *(["", *remarks] if remarks else [])]) + "\n"
+
+
+def _times(counted: Costs) -> str:
+    over, under = counted.factor
+    return "" if over == under else f", x {over / under:.2f}"
 
 
 def _count(function: Function, profile: str, like: Costs) -> Costs:

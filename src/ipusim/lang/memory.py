@@ -16,8 +16,10 @@ from typing import Literal
 from ipusim.dtype import DType, int32
 from ipusim.lang import affine
 from ipusim.lang.affine import Poly
+from ipusim.lang.align import Access
 from ipusim.lang.blocks import State, Value
 from ipusim.lang.ir import FieldSpec
+from ipusim.lang.schedule import Role
 from ipusim.lang.slots import VECTOR_BYTES, kind_of
 
 Index = tuple[Poly | None, Poly]
@@ -152,11 +154,13 @@ def _issue(
     copies = -(-lanes * field.dtype.bytes // VECTOR_BYTES) if lanes > 1 else 1
     slots = sum(state.slots.of(what, memory_kind(what, field.dtype, lanes)))
     state.note_slow(line, f"store of one {field.dtype.name}", slots)
-    made = tuple(state.issue(at, [("main", slots)], deps, line) for _ in range(copies))
+    role: Role = "" if lanes * field.dtype.bytes < VECTOR_BYTES else "load64" if what == "load" else "store64"
+    made = tuple(state.issue(at, [("main", slots)], deps, line, role=role) for _ in range(copies))
     state.arrays[field.name].accesses += [(uid, what == "store", where) for uid in made]
     if lanes > 1 and state.lanes:
         instrs = state.scopes[at].block.instrs[-copies:]
-        state.lanes.accesses.append((affine.constant(where[1]), what == "store", field, instrs))
+        row = (where[0], affine.without_constant(where[1]))
+        state.lanes.accesses.append(Access(affine.constant(where[1]), what == "store", field, row, instrs))
     return made
 
 

@@ -4,6 +4,8 @@ A bundle pairs one MAIN with one AUX instruction and lasts as long as the longer
 next bundle.  `serial` pairs nothing: the sum of all slots, which is what the vendor's compiler comes closest to on
 measured loops.  `list` is greedy list scheduling (longest path first, the closing branch last): what a compiler
 without software pipelining could reach.  `modulo` is max(MAIN, AUX): what a software-pipelined loop cannot beat.
+`paced` is the same where the instructions that access memory up to three times are used (`ld2xst64pace`: two 64-bit
+loads and a 64-bit store) and a product with a loop constant that is added once is one instruction (`f32v2axpy`).
 Register pressure and memory element conflicts are left out.
 """
 
@@ -14,7 +16,8 @@ from dataclasses import dataclass
 from typing import Literal, final
 
 Lane = Literal["main", "aux"]
-Mode = Literal["serial", "list", "modulo"]
+Mode = Literal["serial", "list", "modulo", "paced"]
+Role = Literal["", "load64", "store64", "mul", "add"]
 
 
 @final
@@ -22,7 +25,7 @@ Mode = Literal["serial", "list", "modulo"]
 class Instr:
     """One instruction: number, pipe, slots, numbers of the instructions whose results it needs, source line.
 
-    `last` marks the branch that closes its block: nothing is issued after it.
+    `last` marks the branch that closes its block: nothing is issued after it.  `role`: what `paced` can join.
     """
 
     uid: int
@@ -31,6 +34,7 @@ class Instr:
     deps: tuple[int, ...]
     line: int
     last: bool = False
+    role: Role = ""
 
 
 @final
@@ -47,17 +51,35 @@ def schedule(block: Sequence[Instr], mode: Mode) -> Timing:
     """Slots of `block` under `mode`."""
     if mode == "serial":
         return Timing(sum(i.slots for i in block), len(block), tuple(i.slots for i in block))
-    if mode == "modulo":
-        return _modulo(block)
-    return _list(block)
+    if mode == "list":
+        return _list(block)
+    return _modulo(block, _joined(block) if mode == "paced" else frozenset())
 
 
-def _modulo(block: Sequence[Instr]) -> Timing:
-    main = sum(i.slots for i in block if i.lane == "main")
-    aux = sum(i.slots for i in block if i.lane == "aux")
+def _modulo(block: Sequence[Instr], joined: frozenset[int]) -> Timing:
+    """max(MAIN, AUX) without the instructions numbered in `joined`, which others do as well."""
+    alone = [i for i in block if i.uid not in joined]
+    main = sum(i.slots for i in alone if i.lane == "main")
+    aux = sum(i.slots for i in alone if i.lane == "aux")
     ruling: Lane = "main" if main >= aux else "aux"
-    bundles = max(sum(i.lane == "main" for i in block), sum(i.lane == "aux" for i in block))
-    return Timing(max(main, aux), bundles, tuple(i.slots if i.lane == ruling else 0 for i in block))
+    bundles = max(sum(i.lane == "main" for i in alone), sum(i.lane == "aux" for i in alone))
+    charged = (i.slots if i.lane == ruling and i.uid not in joined else 0 for i in block)
+    return Timing(max(main, aux), bundles, tuple(charged))
+
+
+def _joined(block: Sequence[Instr]) -> frozenset[int]:
+    """Accesses that share an instruction with another one, and products that their sum takes in."""
+    loads = [i.uid for i in block if i.role == "load64"]
+    stores = [i.uid for i in block if i.role == "store64"]
+    pairs = -(-len(loads) // 2)
+    shared = set(loads[pairs:]) | set(stores[: min(pairs, len(stores))])
+    inside = {i.uid for i in block}
+    for product in block:
+        users = [i for i in block if product.uid in i.deps]
+        moving = [d for d in product.deps if d in inside]
+        if product.role == "mul" and len(moving) == 1 and [u.role for u in users] == ["add"]:
+            shared.add(product.uid)
+    return frozenset(shared)
 
 
 def _heights(block: Sequence[Instr]) -> dict[int, int]:

@@ -24,13 +24,16 @@ from ipusim.errors import BadInput, UnknownName
 
 RPT_LIMIT: Final = MappingProxyType({"mk1": 4095, "mk2": 65535})  # [Colossus LLVM ipuArchInfo] most repeats of `rpt`
 WORKER_ID: Final = 2  # [poplibs lib/popnn/popnnCycleEstimators.cpp] slots to read the worker's number
-POPC_FACTOR: Final = (11, 10)  # [measured / serial of BabelStream, UCL-RITS pi and simehaa heat runs, geometric mean]
 UNROLL_TRIPS: Final = 8  # [LLVM full unrolling at -O3, rounded] literal trip counts that vanish
 UNROLL_BODIES: Final = 32  # [LLVM unroll threshold 300 instructions / about 10 per body] copies of nested bodies
 VECTOR_BYTES: Final = 8  # [graphcore/ipu_assembly_support] widest load and float operand of a worker
 IMMEDIATE: Final = 1 << 15  # [Colossus LLVM ColossusTargetTransformInfo.cpp] integers below this need no register
 SHORT_CONSTANT: Final = 1 << 20  # [Colossus LLVM ColossusTargetTransformInfo.cpp] what one instruction can load
 BUNDLE_BYTES: Final = 8  # [graphcore/ipu_assembly_support] code bytes of a {MAIN, AUX} bundle
+#: [M0001, M0005, M0089; M0484, M0486, M0493] slots that compiled code takes, over those of its source, as a ratio by
+#: generation: the compiler of 2020 on a GC2 (1.04 and 1.17 in two programs), later ones on a GC200 and a Bow (1.07,
+#: 1.00 and 1.00); geometric means to the nearest twentieth
+POPC_FACTOR: Final = MappingProxyType({"mk1": (11, 10), "mk2": (1, 1)})
 
 _ALIAS = {"exp2": "exp", "log2": "log", "cos": "sin"}
 

@@ -11,7 +11,7 @@ a value a name.
 
 With `vectorize` > 1 an innermost loop whose accesses step one element at a time is counted per vector of 64 bits.
 What cannot be so (strides, gathers, integers, recurrences) raises `NotVector`, and lowering starts again with that
-loop scalar.  Pairs of floats may be read at neighbouring, unaligned offsets with two 32-bit loads.  The remainder of a
+loop scalar.  Pairs of floats may be accessed at neighbouring, unaligned offsets (`lang/align.py`).  The remainder of a
 trip count is counted as a whole vector.
 """
 
@@ -22,7 +22,8 @@ from typing import final
 
 from ipusim.dtype import DType, int32
 from ipusim.lang import affine, flow, memory
-from ipusim.lang.blocks import Block, Lanes, Loop, NotVector, Scope, State, Value
+from ipusim.lang.align import Lanes
+from ipusim.lang.blocks import Block, Loop, NotVector, Scope, State, Value
 from ipusim.lang.instructions import Evaluator
 from ipusim.lang.ir import Assign, For, Function, If, Load, Stmt, Store, While
 from ipusim.lang.reads import expressions, statements, walk
@@ -313,20 +314,13 @@ class Walker:
         return partial
 
     def _close_lanes(self) -> None:
-        """Check that all accesses are aligned alike; pairs of floats may be loaded one by one instead."""
+        """Settle which accesses are aligned, and what the others take."""
         lanes = self.state.lanes
         if lanes is None:
             return
-        aligned = next((at for at, writes, _, _ in lanes.accesses if writes), None)
-        if aligned is None:
-            aligned = lanes.accesses[0][0] if lanes.accesses else 0
-        for at, writes, field, instrs in lanes.accesses:
-            if (at - aligned) % lanes.width == 0:
-                continue
-            if writes or field.dtype.bytes * lanes.width != VECTOR_BYTES or lanes.width != 2:
-                raise self.state.refuse(f"neighbouring elements of {field.name} are not aligned")
-            for instr in instrs:
-                instr.slots *= lanes.width
+        why = lanes.align([i for block in self.state.blocks for i in block.instrs])
+        if why is not None:
+            raise self.state.refuse(why)
         self.state.lanes = None
 
     def _add_partials(self, stmt: For, partial: Sequence[str], width: int) -> None:

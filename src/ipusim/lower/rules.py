@@ -23,17 +23,21 @@ from ipusim.program.tensor import Initial, Tensor, Variable
 from ipusim.workload.graph import Node
 from ipusim.workload.ops import Op
 
+MATMUL_PASSES = ("inference", "training")
+
 
 @final
 @dataclass(frozen=True, slots=True)
 class Options:
     """Choices of the user.  `partials`: type of partial sums; `memory_proportion`: share of a tile's memory that a
     plan's temporary data may take (availableMemoryProportion); `threads`: host threads for values (results do not
-    depend on it)."""
+    depend on it); `matmul_pass`: "training" plans each matmul together with its backward and update passes, which
+    themselves are not part of the program."""
 
     partials: DType = float32
     memory_proportion: float = 0.6
     threads: int = 1
+    matmul_pass: str = "inference"
 
     def __post_init__(self) -> None:
         if self.partials not in (float16, float32):
@@ -42,6 +46,8 @@ class Options:
             raise BadInput(f"available_memory_proportion must be above 0 and at most 1, not {self.memory_proportion}")
         if self.threads < 1:
             raise BadInput(f"threads must be at least 1, not {self.threads}")
+        if self.matmul_pass not in MATMUL_PASSES:
+            raise BadInput(f"matmul_pass must be {' or '.join(MATMUL_PASSES)}, not {self.matmul_pass}")
 
 
 @final

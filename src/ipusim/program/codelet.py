@@ -30,6 +30,7 @@ class Codelet:
 
     `sizes` names the columns that `cycles` takes; `flops(attrs, *sizes)` counts floating-point operations as the
     vendor's estimators do (a multiply-add is two).  `code_bytes` is charged once on each tile that uses the codelet.
+    `listed` names the fields that it takes as a list of regions, a pointer for each: they may lie apart.
     """
 
     name: str
@@ -40,10 +41,11 @@ class Codelet:
     flops: Callable[..., int]
     kind: Literal["worker", "multi"] = "multi"
     code_bytes: int = 512
+    listed: tuple[str, ...] = ()
 
 
 def evaluate_rows(
     function: Callable[..., int], attrs: Any, sizes: NDArray[np.int32], rows: NDArray[np.int64]
 ) -> list[int]:
     """`function(attrs, *sizes[r])` for the given rows, as Python integers."""
-    return [int(function(attrs, *(int(v) for v in sizes[r]))) for r in rows]
+    return [int(function(attrs, *row)) for row in sizes[rows].tolist()]

@@ -181,8 +181,16 @@ def runs_of_boxes(every: list[Box], per_view: Sequence[int]) -> Runs:
             lengths[i, axes - len(n) :] = n
             strides[i, axes - len(n) :] = s
     view_first = np.concatenate([[0], np.cumsum(np.asarray(per_view, np.int64))]).astype(np.int64)
-    first, variable, start, length = _expand(number, offset, lengths, strides, view_first)
-    return Runs(first, variable, start, length)
+    return runs_of_columns(number, offset, lengths, strides, view_first)
+
+
+def runs_of_columns(number: I32, offset: I64, lengths: I64, strides: I64, view_first: I64) -> Runs:
+    """Runs of views made of strided boxes, those of view i `view_first`[i]..`view_first`[i + 1].
+
+    Of each box: `number` of its variable and `offset` in it, both (boxes,); `lengths`, `strides`, both (boxes, axes).
+    """
+    solid = np.ascontiguousarray(offset), np.ascontiguousarray(lengths), np.ascontiguousarray(strides)
+    return Runs(*_expand(np.ascontiguousarray(number), *solid, view_first))
 
 
 def cut(found: Runs, edges: I64) -> Runs:

@@ -19,9 +19,10 @@ from ipusim.dtype import DType, as_array, as_dtype, converted
 from ipusim.errors import BadInput, UnknownName
 from ipusim.hw.spec import SystemSpec
 from ipusim.lang.decorator import TileCodelet
+from ipusim.program.blocks import Blocks, Vertices, as_tiles
 from ipusim.program.codelet import Array, Codelet
 from ipusim.program.mapping import I32, Mapping, Shape
-from ipusim.program.placing import GRAIN_BYTES, MIN_BYTES_PER_TILE, paint, paint_linearly, tile_mapping
+from ipusim.program.placing import MIN_BYTES_PER_TILE, paint, paint_blocks, paint_linearly, tile_mapping
 from ipusim.program.subscripts import as_shape, is_whole
 from ipusim.program.tensor import Initial, Tensor, Variable
 from ipusim.program.where import users_line
@@ -138,17 +139,19 @@ class VertexGroup:
 class ComputeSet:
     """Vertices that run in the same superstep; `op` is the index of the workload node it comes from (-1: none).
 
-    `groups` are the vertices of lowered ops, `added` those of a tile program, by codelet in the order of first use.
+    `groups` are the vertices of lowered ops, `added` those of a tile program, by codelet in the order of first use,
+    and `together` those that it added many at once.
     """
 
     name: str
     op: int = -1
     groups: list[VertexGroup] = field(default_factory=list)
     added: dict[TileCodelet, VertexColumns] = field(default_factory=dict)
+    together: list[Vertices] = field(default_factory=list)
 
     def size(self) -> int:
         """Vertices that a tile program added."""
-        return sum(len(built) for built in self.added.values())
+        return sum(map(len, self.added.values())) + sum(map(len, self.together))
 
 
 @final
@@ -285,12 +288,19 @@ class Graph:
         made = converted(f"initial values of {tensor.label!r}", array, tensor.dtype)
         self.initial.append((tensor, np.array(np.broadcast_to(made, tensor.shape))))
 
-    def set_tile_mapping(self, tensor: Tensor, tile: int | Sequence[Sequence[tuple[int, int]]]) -> None:
+    def set_tile_mapping(
+        self, tensor: Tensor | Blocks, tile: int | ArrayLike | Sequence[Sequence[tuple[int, int]]]
+    ) -> None:
         """Puts the elements of a view on a tile; an element placed twice is where it was placed last.
 
         `tile` may also be a mapping as `get_tile_mapping` returns it: for each tile, intervals of the flattened view.
+        Of `Tensor.blocks`, block i goes to `tile`[i].
         """
         line = users_line()
+        if isinstance(tensor, Blocks):
+            self._check_own("set_tile_mapping", tensor.tensor)
+            paint_blocks(tensor, as_tiles(f"{line}: {tensor.tensor.label}", tile, len(tensor)), line)
+            return
         self._check_own("set_tile_mapping", tensor)
         if is_whole(tile):
             paint(tensor, int(tile), line)
@@ -336,22 +346,7 @@ class Graph:
             first_tile: where the first piece goes; the tiles after the last one follow from tile 0.
         """
         self._check_own("map_linearly", tensor)
-        if not is_whole(first_tile) or not 0 <= first_tile < self.tiles:
-            raise BadInput(f"{tensor.label}: first_tile {first_tile!r}; the device has tiles 0 to {self.tiles - 1}")
-        width = grain if grain is not None else max(1, GRAIN_BYTES // tensor.dtype.bytes)
-        if not (is_whole(width) and width >= 1 and is_whole(min_bytes_per_tile) and min_bytes_per_tile >= 0):
-            raise BadInput(
-                f"{tensor.label}: grain {grain!r} and min_bytes_per_tile {min_bytes_per_tile!r} must be positive whole "
-                "numbers"
-            )
-        paint_linearly(
-            tensor,
-            self.tiles,
-            grain=width,
-            least=-(-min_bytes_per_tile // tensor.dtype.bytes),
-            first_tile=first_tile,
-            line=users_line(),
-        )
+        paint_linearly(tensor, self.tiles, grain, min_bytes_per_tile, first_tile, users_line())
 
     def add_compute_set(self, name: str = "") -> ComputeSet:
         """An empty compute set."""
@@ -369,12 +364,9 @@ class Graph:
         no tensor.
         """
         line = users_line()
-        if not isinstance(compute_set, ComputeSet):
-            raise BadInput(f"{line}: add_vertex needs a compute set of Graph.add_compute_set, not {compute_set!r}")
+        _check_ends(f"{line}: add_vertex", compute_set, codelet)
         if not is_whole(tile):
             raise BadInput(f"{line}: add_vertex: a tile is a whole number, not {tile!r}")
-        if not isinstance(codelet, TileCodelet):
-            raise BadInput(f"{line}: add_vertex needs a function made by @ipusim.codelet, not {codelet!r}")
         if not isinstance(fields or {}, MappingOf):
             raise BadInput(f"{line}: add_vertex: the fields are a dict from names to tensors, not {fields!r}")
         built = compute_set.added.get(codelet)
@@ -388,6 +380,22 @@ class Graph:
                 to = self.add_constant(to, spec.dtype, tile=int(tile))
             vertex.connect(name, to)
         return vertex
+
+    def add_vertices(
+        self, compute_set: ComputeSet, codelet: TileCodelet, fields: MappingOf[str, Any], tiles: ArrayLike
+    ) -> Vertices:
+        """A vertex on each of `tiles`, wired alike: the same program as `add_vertex` for each in turn, made at once.
+
+        A field takes `Tensor.blocks`, one for each vertex, a plain member a number or an array of them.  Fields that
+        look at different tensors are connected later, rows by rows: `Vertices.connect`.  Raises BadInput, UnknownName.
+        """
+        line = users_line()
+        _check_ends(f"{line}: add_vertices", compute_set, codelet)
+        made = Vertices(codelet, as_tiles(f"{line}: add_vertices", tiles, None), line, compute_set.size())
+        for name, to in fields.items():
+            made.connect(name, to)
+        compute_set.together.append(made)
+        return made
 
     def connect(self, vertex: Vertex, name: str, to: Any) -> None:
         """Wires a field of a vertex, or sets a plain member."""
@@ -424,3 +432,11 @@ class Graph:
         if name not in self._named:
             raise UnknownName("variable", name, self._named)
         return Tensor.of(self._named[name])
+
+
+def _check_ends(where: str, compute_set: Any, codelet: Any) -> None:
+    """Raises BadInput for what is no compute set or no codelet."""
+    if not isinstance(compute_set, ComputeSet):
+        raise BadInput(f"{where} needs a compute set of Graph.add_compute_set, not {compute_set!r}")
+    if not isinstance(codelet, TileCodelet):
+        raise BadInput(f"{where} needs a function made by @ipusim.codelet, not {codelet!r}")

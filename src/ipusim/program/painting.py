@@ -48,12 +48,12 @@ class Painting:
         self.size = size
         self._start: list[I64] = []
         self._length: list[I64] = []
-        self._tile: list[int] = []
+        self._tile: list[int | I32] = []
         self._lines: list[str] = []
         self._made: Intervals | None = None
 
-    def paint(self, start: I64, length: I64, tile: int, line: str = "") -> None:
-        """Puts runs `start`[i]..`start`[i] + `length`[i] on a tile; `line` says where the user did it."""
+    def paint(self, start: I64, length: I64, tile: int | I32, line: str = "") -> None:
+        """Puts runs `start`[i]..`start`[i] + `length`[i] on a tile, or on tile `tile`[i]; `line`: the user's."""
         self._start.append(start)
         self._length.append(length)
         self._tile.append(tile)
@@ -65,8 +65,12 @@ class Painting:
 
     @property
     def assignments(self) -> list[tuple[int, str]]:
-        """(tile, user's line) of every assignment."""
-        return list(zip(self._tile, self._lines, strict=True))
+        """(tile, user's line) of every assignment; of many tiles at once, the lowest and the highest."""
+        found: list[tuple[int, str]] = []
+        for tile, line in zip(self._tile, self._lines, strict=True):
+            ends = [tile] if isinstance(tile, int) else [int(tile.min()), int(tile.max())] if tile.size else []
+            found += [(end, line) for end in ends]
+        return found
 
     def intervals(self) -> Intervals:
         """The mapping that results."""
@@ -74,13 +78,24 @@ class Painting:
             counts = [len(s) for s in self._start]
             start = np.concatenate(self._start) if counts else np.zeros(0, np.int64)
             length = np.concatenate(self._length) if counts else np.zeros(0, np.int64)
-            tile = np.repeat(np.array(self._tile, np.int32), counts)
+            tile = self._tiles(counts)
             self._made = resolve(start, length, tile, self.size)
         return self._made
+
+    def _tiles(self, counts: list[int]) -> I32:
+        """The tile of every run."""
+        if all(isinstance(tile, int) for tile in self._tile):
+            return np.repeat(np.array(self._tile, np.int32), counts)
+        every = [np.broadcast_to(np.asarray(t, np.int32), (n,)) for t, n in zip(self._tile, counts, strict=True)]
+        return np.concatenate(every)
 
 
 def resolve(start: I64, length: I64, tile: I32, size: int) -> Intervals:
     """Intervals from runs painted in order."""
+    order = np.argsort(start, kind="stable")
+    begin, end = start[order], (start + length)[order]
+    if len(begin) and (length > 0).all() and (begin[1:] >= end[:-1]).all():
+        return _side_by_side(begin, end, tile[order], size)
     edges = np.unique(np.concatenate([start, start + length, np.array([0, size], np.int64)]))
     owner = np.full(max(0, len(edges) - 1), NOWHERE, np.int32)
     first = np.searchsorted(edges, start)
@@ -90,6 +105,18 @@ def resolve(start: I64, length: I64, tile: I32, size: int) -> Intervals:
     bounds = np.append(edges[:-1][keep], size).astype(np.int64)
     tiles = owner[keep]
     return Intervals(bounds, tiles, _offsets(bounds, tiles))
+
+
+def _side_by_side(begin: I64, end: I64, tile: I32, size: int) -> Intervals:
+    """Intervals of ascending runs of which none overlaps another."""
+    edges = np.concatenate([[0], np.stack([begin, end], axis=1).reshape(-1)])
+    owner = np.full(len(edges), NOWHERE, np.int32)
+    owner[1::2] = tile
+    there = np.append(edges[1:], size) > edges
+    edges, owner = edges[there], owner[there]
+    keep = np.flatnonzero(np.append(True, owner[1:] != owner[:-1]))
+    bounds = np.append(edges[keep], size).astype(np.int64)
+    return Intervals(bounds, owner[keep], _offsets(bounds, owner[keep]))
 
 
 @jit

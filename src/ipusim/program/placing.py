@@ -7,9 +7,12 @@ from typing import final
 
 import numpy as np
 
-from ipusim.program.elements import Runs, runs
-from ipusim.program.mapping import I64
+from ipusim.errors import BadInput
+from ipusim.program.blocks import Blocks
+from ipusim.program.elements import Runs, runs, runs_of_columns
+from ipusim.program.mapping import I32, I64
 from ipusim.program.painting import Intervals
+from ipusim.program.subscripts import is_whole
 from ipusim.program.tensor import Tensor, Variable
 
 MIN_BYTES_PER_TILE = 128  # [poplibs] lib/poputil/TileMapping.cpp: a linear mapping keeps at least 128 bytes per tile
@@ -41,15 +44,36 @@ def _paint_runs(tensor: Tensor, found: Runs, tile: int, line: str) -> None:
             variable.painted.paint(found.start[mine], found.length[mine], tile, line)
 
 
-def paint_linearly(tensor: Tensor, tiles: int, *, grain: int, least: int, first_tile: int, line: str) -> None:
-    """Even consecutive pieces of a view's elements on consecutive tiles.
+def paint_blocks(blocks: Blocks, tiles: I32, line: str) -> None:
+    """Puts the elements of block i on tile `tiles`[i]; later blocks paint over earlier ones."""
+    number, offset, lengths, steps = blocks.columns()
+    count = len(blocks)
+    found = runs_of_columns(
+        np.full(count, number, np.int32), offset, lengths, np.tile(steps, (count, 1)), np.arange(count + 1)
+    )
+    if len(found):
+        blocks.tensor.variables()[0].painted.paint(found.start, found.length, tiles[found.owner()], line)
 
-    Each tile gets at most ceil(grains / tiles) grains and not fewer than `least` elements (poplibs
-    lib/poputil/TileMapping.cpp).
+
+def paint_linearly(
+    tensor: Tensor, tiles: int, grain: int | None, min_bytes_per_tile: int, first_tile: int, line: str
+) -> None:
+    """Even consecutive pieces of a view's elements on consecutive tiles; for the arguments see `Graph.map_linearly`.
+
+    Each tile gets at most ceil(grains / tiles) grains and not less than `min_bytes_per_tile` (poplibs
+    lib/poputil/TileMapping.cpp).  Raises BadInput.
     """
-    size = tensor.elements
-    grains = -(-size // grain)
-    per_tile = max(1, -(-grains // tiles), -(-least // grain)) * grain
+    if not is_whole(first_tile) or not 0 <= first_tile < tiles:
+        raise BadInput(f"{tensor.label}: first_tile {first_tile!r}; the device has tiles 0 to {tiles - 1}")
+    width = grain if grain is not None else max(1, GRAIN_BYTES // tensor.dtype.bytes)
+    if not (is_whole(width) and width >= 1 and is_whole(min_bytes_per_tile) and min_bytes_per_tile >= 0):
+        raise BadInput(
+            f"{tensor.label}: grain {grain!r} and min_bytes_per_tile {min_bytes_per_tile!r} must be positive whole "
+            "numbers"
+        )
+    size, least = tensor.elements, -(-min_bytes_per_tile // tensor.dtype.bytes)
+    grains = -(-size // width)
+    per_tile = max(1, -(-grains // tiles), -(-least // width)) * width
     flat = tensor.flatten()
     for piece, begin in enumerate(range(0, size, per_tile)):
         paint(flat[begin : min(size, begin + per_tile)], (first_tile + piece) % tiles, line)

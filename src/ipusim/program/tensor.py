@@ -185,6 +185,15 @@ class Tensor:
         """
         return subscript(self, index)
 
+    def blocks(self, lo: Any, hi: Any) -> Any:
+        """A block for each of many vertices (`Graph.add_vertices`): elements `lo`[i]..`hi`[i] of each axis.
+
+        Both are whole numbers, (blocks, axes).  Raises BadInput for blocks that do not lie inside the tensor.
+        """
+        from ipusim.program.blocks import Blocks
+
+        return Blocks.of(self, lo, hi)
+
     def __len__(self) -> int:
         if not self.shape:
             raise BadInput(f"{self.label}: a tensor of one element has no length")

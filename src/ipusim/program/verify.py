@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from ipusim.dtype import DType
 from ipusim.program import control
+from ipusim.program.blocks import Vertices
 from ipusim.program.conflicts import conflicts
 from ipusim.program.elements import runs
 from ipusim.program.graph import ComputeSet, Graph
 from ipusim.program.placing import intervals_of
 from ipusim.program.tensor import Tensor, Variable
-from ipusim.program.wiring import VertexColumns, WiredGroup, columns
+from ipusim.program.wiring import VertexColumns, WiredGroup, columns, holds
 
 MOST_ALIKE = 5  # of problems of one kind at one place; the others are counted
 Wired = dict[ComputeSet, list[WiredGroup]]
@@ -32,10 +32,12 @@ def check(graph: Graph, programs: Iterable[control.Program]) -> tuple[list[str],
     wired: Wired = {}
     for compute_set in used_sets(listed):
         mistakes = [m for built in compute_set.added.values() for m in _connections(compute_set, built, graph)]
+        mistakes += [m for built in compute_set.together for m in _together(compute_set, built, graph)]
         found += mistakes
         if mistakes:
             continue
         wired[compute_set] = [columns(built) for built in compute_set.added.values()]
+        wired[compute_set] += [built.wired() for built in compute_set.together]
         found += conflicts(compute_set.name, wired[compute_set], graph.variables, MOST_ALIKE)
     return found, wired
 
@@ -90,6 +92,12 @@ def _connections(compute_set: ComputeSet, built: VertexColumns, graph: Graph) ->
     return found
 
 
+def _together(compute_set: ComputeSet, built: Vertices, graph: Graph) -> Iterator[str]:
+    where = f"compute set {compute_set.name!r}, {built.line}: vertex"
+    for row, text in built.problems(graph.tiles, graph.variables):
+        yield f"{where} {row} of {len(built)} {built.codelet.name}{text}"
+
+
 def _vertex(built: VertexColumns, row: int, tile: int, graph: Graph) -> Iterator[tuple[str, str]]:
     if not 0 <= tile < graph.tiles:
         yield "tiles", f" is on tile {tile}; the device has tiles 0 to {graph.tiles - 1}"
@@ -100,16 +108,8 @@ def _vertex(built: VertexColumns, row: int, tile: int, graph: Graph) -> Iterator
         value = built.values[member.name][row]
         if value is None:
             yield f"member {member.name!r}", f", member {member.name!r} has no value"
-        elif not _holds(member.dtype, value):
+        elif not holds(member.dtype, value):
             yield f"member {member.name!r}", f", member {member.name!r}: {value} is no {member.dtype}"
-
-
-def _holds(dtype: DType, value: float) -> bool:
-    """A number is one of a type; floats are rounded to theirs."""
-    if dtype.is_float:
-        return True
-    low, high = (0, 1) if dtype.kind == "bool" else (np.iinfo(dtype.numpy).min, np.iinfo(dtype.numpy).max)
-    return bool(low <= value <= high) and int(value) == value
 
 
 def _wire(spec: Any, wire: Any, graph: Graph) -> Iterator[str]:

@@ -13,6 +13,7 @@ from typing import Any, final
 
 import numpy as np
 
+from ipusim.dtype import DType
 from ipusim.errors import BadInput, UnknownName
 from ipusim.lang.decorator import TileCodelet
 from ipusim.program.elements import Runs, boxes, runs_of_boxes
@@ -71,6 +72,14 @@ def _number(where: str, value: Any) -> float:
     if isinstance(value, int | float | np.integer | np.floating):
         return value.item() if isinstance(value, np.generic) else value
     raise BadInput(f"{where}: needs a number, not {value!r}")
+
+
+def holds(dtype: DType, value: float) -> bool:
+    """Whether a number is one of a type; floats are rounded to theirs."""
+    if dtype.is_float:
+        return True
+    low, high = (0, 1) if dtype.kind == "bool" else (np.iinfo(dtype.numpy).min, np.iinfo(dtype.numpy).max)
+    return bool(low <= value <= high) and int(value) == value
 
 
 @final

@@ -6,16 +6,21 @@ sum over supersteps equals the total, and so does the sum over phases.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ipusim.engine.trace import PHASES, StepTrace, Trace
+from ipusim.hw.mechanisms import LIBRARY
 from ipusim.hw.spec import SystemSpec
 from ipusim.units import to_seconds
+
+if TYPE_CHECKING:
+    from ipusim.report.plans import Plan
 
 I64 = NDArray[np.int64]
 
@@ -39,7 +44,8 @@ class StepTiles:
 class Step:
     """One superstep: its name, the op it belongs to (-1: none), cycles per phase, totals, and every tile's share.
 
-    In a loop it ran `repeats` times, and cycles, bytes and flops are those of all its runs.
+    In a loop it ran `repeats` times, and cycles, bytes and flops are those of all its runs.  `computes` is the
+    mechanism that timed its vertices (ipusim.hw.mechanisms).
     """
 
     name: str
@@ -49,6 +55,7 @@ class Step:
     vertices: int
     tiles: StepTiles
     repeats: int = 1
+    computes: str = LIBRARY
 
     @property
     def cycles(self) -> int:
@@ -59,6 +66,12 @@ class Step:
     def active_tiles(self) -> int:
         """Tiles that compute something."""
         return int(np.count_nonzero(self.tiles.compute))
+
+    @property
+    def wait(self) -> I64:
+        """Cycles that each tile waits for the slowest one, through with its copies and vertices; no part of `sync`."""
+        own = self.tiles.compute + self.tiles.copies
+        return np.asarray(own.max() - own)
 
     @property
     def balance(self) -> float:
@@ -122,6 +135,17 @@ class Profile:
     tile_categories: dict[str, I64]
     counts: dict[str, int]
     remarks: tuple[str, ...] = ()
+    plans: tuple[Plan, ...] = ()
+
+    @property
+    def lowered(self) -> bool:
+        """The profile of a model, lowered by ipusim; else of a tile program."""
+        return bool(self.precision)
+
+    @property
+    def ipus_in_use(self) -> int:
+        """IPUs that the program (of one replica) runs on."""
+        return max(1, len(self.tile_memory) // self.system.chip.tiles)
 
     @property
     def cycles(self) -> int:
@@ -142,6 +166,23 @@ class Profile:
     def throughput(self) -> float:
         """Samples per second, all replicas together."""
         return self.batch / self.latency if self.cycles else 0.0
+
+    def at_clock(self, clock_hz: float) -> Profile:
+        """The same run at another clock: cycles on the chip stay, those that the host takes are of its own time.
+
+        Cycles of links between IPUs stay too, which is right for their latency; their rate is of its own clock, so
+        where much data goes over links a program built for a target at that clock is exacter.
+        Raises BadHardware for a clock that is not a finite number above 0.
+        """
+        system = self.system.with_fields({"chip.clock_hz": float(clock_hz)})
+        before, after = self.system.chip.clock_hz, system.chip.clock_hz
+        steps = tuple(
+            replace(step, phases=step.phases | {"host": math.ceil(step.phases["host"] * after / before)})
+            if step.phases.get("host")
+            else step
+            for step in self.steps
+        )
+        return replace(self, system=system, steps=steps)
 
 
 def _sum_phases(parts: Any) -> dict[str, int]:
@@ -175,7 +216,7 @@ def derive(
 
 def _step(step: StepTrace, live: I64) -> Step:
     tiles = StepTiles(step.compute, step.copies, step.sent, step.received, live)
-    return Step(step.name, step.op, step.phases, step.flops, step.vertices, tiles, step.repeats)
+    return Step(step.name, step.op, step.phases, step.flops, step.vertices, tiles, step.repeats, step.computes)
 
 
 def _ops(steps: Sequence[Step], facts: Sequence[OpFacts]) -> tuple[OpSummary, ...]:

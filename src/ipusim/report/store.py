@@ -11,18 +11,20 @@ import json
 import os
 import tempfile
 import zipfile
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ipusim.errors import BadInput
-from ipusim.hw.spec import AmpSpec, ChipSpec, ExchangeSpec, SyncSpec, SystemSpec, TileSpec
+from ipusim.hw.spec import SystemSpec
+from ipusim.report.plans import stored
 from ipusim.report.profile import MemorySummary, OpSummary, Profile, Step, StepTiles
 
 FORMAT = "ipusim report"
-VERSION = 1
+VERSION = 2  # 1: without plans, and without the mechanisms of steps
 _TILE_ARRAYS = ("compute", "copies", "sent", "received", "memory")
 
 
@@ -64,11 +66,12 @@ def _head(profile: Profile) -> dict[str, Any]:
         "precision": profile.precision,
         "partials": profile.partials,
         "program": profile.program,
-        "steps": [[s.name, s.op, s.phases, s.flops, s.vertices, s.repeats] for s in profile.steps],
+        "steps": [[s.name, s.op, s.phases, s.flops, s.vertices, s.repeats, s.computes] for s in profile.steps],
         "ops": [dataclasses.asdict(op) for op in profile.ops],
         "memory": dataclasses.asdict(profile.memory),
         "counts": profile.counts,
         "remarks": profile.remarks,
+        "plans": [dataclasses.asdict(plan) for plan in profile.plans],
         "categories": list(profile.tile_categories),
     }
 
@@ -90,29 +93,29 @@ def load(path: Path) -> tuple[Profile, dict[str, Any], dict[str, NDArray[Any]]]:
             f"{path} was saved by a newer ipusim (report version {head['version']}, this one reads {VERSION})"
         )
     outputs = {k.removeprefix("output/"): v for k, v in arrays.items() if k.startswith("output/")}
-    return _profile(head["profile"], arrays), head["extra"], outputs
+    try:
+        return _profile(head["profile"], arrays), head["extra"], outputs
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise BadInput(f"{path} was saved by an ipusim with other fields than this one: {error}") from None
 
 
-def _system(data: dict[str, Any]) -> SystemSpec:
-    chip = data["chip"]
-    parts = {
-        "tile": TileSpec(**chip["tile"]),
-        "amp": AmpSpec(**chip["amp"]),
-        "exchange": ExchangeSpec(**chip["exchange"]),
-        "sync": SyncSpec(**chip["sync"]),
-    }
-    return SystemSpec(**(data | {"chip": ChipSpec(**(chip | parts))}))
+def _spec(kind: type, data: dict[str, Any]) -> Any:
+    """A record of hardware of its values; fields that the file does not have take their defaults."""
+    hints = get_type_hints(kind)
+    nested = {k: _spec(hints[k], v) for k, v in data.items() if isinstance(v, dict) and is_dataclass(hints[k])}
+    lists = {k: tuple(v) for k, v in data.items() if isinstance(v, list)}
+    return kind(**(data | nested | lists))
 
 
 def _profile(head: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Profile:
     steps = tuple(
-        Step(name, op, phases, flops, vertices, StepTiles(*(arrays[f"tiles/{a}"][i] for a in _TILE_ARRAYS)), *repeats)
-        for i, (name, op, phases, flops, vertices, *repeats) in enumerate(head["steps"])
+        Step(name, op, phases, flops, vertices, StepTiles(*(arrays[f"tiles/{a}"][i] for a in _TILE_ARRAYS)), *rest)
+        for i, (name, op, phases, flops, vertices, *rest) in enumerate(head["steps"])
     )
     memory = head["memory"] | {"largest": tuple((n, b, w) for n, b, w in head["memory"]["largest"])}
     return Profile(
         model=head["model"],
-        system=_system(head["system"]),
+        system=_spec(SystemSpec, head["system"]),
         replicas=head["replicas"],
         batch=head["batch"],
         precision=head["precision"],
@@ -125,4 +128,5 @@ def _profile(head: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Profile:
         tile_categories={k: arrays[f"category/{k}"] for k in head["categories"]},
         counts=head["counts"],
         remarks=tuple(head["remarks"]),
+        plans=tuple(stored(plan) for plan in head.get("plans", ())),
     )

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ipusim.errors import BadInput, UnknownName
+from ipusim.report.figures import figures, op_figures
 from ipusim.report.profile import Profile
 
 if TYPE_CHECKING:
     import pandas
 
-TABLES = ("ops", "steps", "tiles", "memory")
+TABLES = ("ops", "steps", "tiles", "memory", "plans", "figures")
 
 
 def to_pandas(profile: Profile, table: str) -> pandas.DataFrame:
     """A table: "ops" (a row per node), "steps" (per superstep), "tiles" (per tile, summed over steps), "memory" (per
-    tile and category).
+    tile and category), "plans" (per planned op, a column per item of the estimates), "figures" (kinds and bands).
 
     Raises UnknownName for another table, BadInput if pandas is not installed.
     """
@@ -27,8 +29,15 @@ def to_pandas(profile: Profile, table: str) -> pandas.DataFrame:
         import pandas
     except ImportError:
         raise BadInput("tables need the pandas package: pip install 'ipusim[pandas]'") from None
-    rows: Any = {"ops": _ops, "steps": _steps, "tiles": _tiles, "memory": _memory}[table](profile)
-    return pandas.DataFrame(rows)
+    made: dict[str, Callable[[Profile], Any]] = {
+        "ops": _ops,
+        "steps": _steps,
+        "tiles": _tiles,
+        "memory": _memory,
+        "plans": _plans,
+        "figures": _figures,
+    }
+    return pandas.DataFrame(made[table](profile))
 
 
 def _ops(profile: Profile) -> list[dict[str, Any]]:
@@ -43,8 +52,11 @@ def _ops(profile: Profile) -> list[dict[str, Any]]:
             "bound": op.bound,
             "splits": ", ".join(f"{k} {v}" for k, v in op.splits.items()),
             **op.phases,
+            "kind": figure.kind,
+            "low": figure.low,
+            "high": figure.high,
         }
-        for op in profile.ops
+        for op, figure in zip(profile.ops, op_figures(profile), strict=True)
     ]
 
 
@@ -70,7 +82,7 @@ def _steps(profile: Profile) -> list[dict[str, Any]]:
 
 def _tiles(profile: Profile) -> dict[str, Any]:
     tiles = len(profile.tile_memory)
-    total: dict[str, Any] = {"tile": np.arange(tiles)}
+    total: dict[str, Any] = {"tile": np.arange(tiles), "ipu": np.arange(tiles) // profile.system.chip.tiles}
     for name in ("compute", "copies", "sent", "received"):
         parts = [getattr(s.tiles, name) for s in profile.steps]
         total[name] = np.sum(parts, axis=0) if parts else np.zeros(tiles, np.int64)
@@ -80,3 +92,27 @@ def _tiles(profile: Profile) -> dict[str, Any]:
 def _memory(profile: Profile) -> dict[str, Any]:
     tiles = len(profile.tile_memory)
     return {"tile": np.arange(tiles), **profile.tile_categories, "total": profile.tile_memory}
+
+
+def _plans(profile: Profile) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": plan.name,
+            "type": plan.type,
+            "method": plan.method,
+            "transforms": ", ".join(plan.transforms),
+            "splits": ", ".join(f"{k} {v}" for k, v in plan.splits.items()),
+            "estimate": plan.estimate,
+            "cycles": plan.cycles,
+            "temporary_bytes": plan.temporary,
+            "share_of_bound": plan.share_of_bound,
+            "runner_up": plan.runner_up.method if plan.runner_up else "",
+            "runner_up_estimate": plan.runner_up.estimate if plan.runner_up else 0,
+            **{f"item: {name}": cycles for name, cycles in plan.items.items()},
+        }
+        for plan in profile.plans
+    ]
+
+
+def _figures(profile: Profile) -> list[dict[str, Any]]:
+    return [f.to_dict() | {"mechanisms": ", ".join(f.mechanisms)} for f in figures(profile).values()]
