@@ -100,6 +100,14 @@ def test_a_plan_over_the_bound_is_told():
     assert plans.over_bound(plans.plans({0: NOTE}, [op("a", 5)], 70_000)) == ""
 
 
+def test_a_bound_of_less_than_a_byte_is_broken_by_every_plan():
+    b = ipusim.WorkloadBuilder("net")
+    made = b.build({"y": b.matmul(b.input("x", (4, 8)), np.ones((8, 4), np.float32), name="dense")})
+    report = ipusim.simulate(made, available_memory_proportion=1e-9)
+    assert report.plans[0].share_of_bound > 1
+    assert "1 op needs more temporary memory" in str(report)
+
+
 # -- figures -----------------------------------------------------------------------------------------------------------
 
 

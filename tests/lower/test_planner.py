@@ -114,6 +114,37 @@ def test_the_search_finds_what_looking_at_everything_finds(seed):
     assert checked > 5
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_shares_are_never_more_than_there_is_and_items_never_less_than_nothing(seed):
+    rng = random.Random(seed)
+    for _ in range(200):
+        elements, group, users = rng.randint(1, 300), rng.randint(1, 24), rng.randint(1, 20)
+        least, most = cost.own_share(elements, group, users, 64)
+        assert 0 <= least <= most <= elements <= most * users
+    shape = ConvShape(3, 3, 24, 1, 12, 7, 18, 4, 1, 1, (1, 3), (1, 1), (3, 3))
+    for candidate in plan.ranked(chosen_for(shape, chip=GC200), GC200, 0, others=40, seed=seed):
+        assert min(cycles for _, cycles in candidate.items) > 0
+
+
+def test_weights_whose_kernel_is_made_channels_are_received_tap_by_tap():
+    """Shares of 32 channels over taps of 24: a box around both taps would hold up to 336."""
+    shape = ConvShape(1, 1, 24, 33, 7, 11, 1, 9, 3, 7, (3, 1), (3, 1), (0, 3))
+    chip = GC2.with_fields({"tiles": 33})
+    chosen = plan.plan(shape, float32, chip, Options(), stored=(1, 1))
+    assert chosen.transform.taps
+    assert chosen.splits()["ci"] > 1
+    assert cycles_alone(chosen, chip) == pytest.approx(chosen.estimate, rel=0.1)
+
+
+def test_the_operands_of_a_batched_product_lie_where_its_plan_wants_them():
+    b = WorkloadBuilder("scores")
+    y = b.matmul(b.input("q", (2, 6, 64, 32)), b.input("k", (2, 6, 32, 64)))
+    program = programs.compiled(b.build({"y": y}))
+    note = program.notes[0]
+    assert not any("rearranging" in done for done in note.transforms)
+    assert sum(step.cycles for step in programs.trace(program).steps) == pytest.approx(note.estimate, rel=0.05)
+
+
 # -- values ------------------------------------------------------------------------------------------------------------
 
 
@@ -224,6 +255,23 @@ def test_a_lower_proportion_takes_less_memory_and_more_time():
     none = chosen_for(shape, memory_proportion=0.001)
     assert not none.within
     assert none.allowed < none.temporary
+
+
+def test_the_code_of_a_serial_loop_is_held_once():
+    b = WorkloadBuilder("dense")
+    w = np.zeros((512, 512), np.float16)
+    made = b.build({"y": b.matmul(b.input("x", (512, 512)), w, name="dense")})
+    chip = GC2.with_fields({"tiles": 64})
+    held = []
+    for proportion in (0.2, 0.05):
+        program = programs.compiled(made, chip=chip, memory_proportion=proportion)
+        steps = [cs for cs in program.graph.compute_sets() if not cs.again]
+        rounds = max(1, sum(cs.name.endswith("/convolve") for cs in program.graph.compute_sets()))
+        memory = programs.trace(program, chip).memory
+        held.append((rounds, len(steps), memory.categories["control code"][0], int(memory.peak.max())))
+    assert 1 < held[0][0] < held[1][0]
+    assert held[0][1:3] == held[1][1:3]
+    assert held[0][3] > held[1][3]
 
 
 def test_slices_and_additions_take_what_their_vertices_take():

@@ -97,7 +97,8 @@ def own_share(elements: int, group: int, users: int, least: int) -> tuple[int, i
     """
     pieces, parts = _up(elements, group), min(users, max(1, elements // least))
     most = _up(pieces, parts)
-    return (most if pieces >= users and parts == users else 0) * group, most * group
+    richest = min(elements, most * group)
+    return richest if pieces >= users and parts == users else 0, richest
 
 
 @jit

@@ -1,9 +1,9 @@
 """One planned convolution as supersteps: rearrange, slice, compute partial sums, reduce, cast, accumulate, rearrange.
 
 Operands come as activations (N, G, Ci, H, W) and weights (G, Co, Ci, KH, KW).  The plan's transform is a view where
-elements keep their order and a rearrangement where they do not.  A serial loop is unrolled: each step slices its
-operands, convolves, and adds to the sums of the steps before (in channels) or updates its part of the result (out
-channels).  The first step over in channels makes the sums, so it adds nothing.
+elements keep their order and a rearrangement where they do not.  A serial loop is unrolled, its code held once: each
+step slices its operands, convolves, and adds to the sums of the steps before (in channels) or updates its part of the
+result (out channels).  The first step over in channels makes the sums, so it adds nothing.
 """
 
 from __future__ import annotations
@@ -73,10 +73,13 @@ class Pass:
 
     def finish(self, whole: WholeOp) -> None:
         """Adds everything to the program; `whole` makes the values."""
-        for name, groups in self.steps[:-1]:
-            self.low.execute(name, groups)
-        name, groups = self.steps[-1]
-        self.low.execute(name, [*groups[:-1], replace(groups[-1], whole=whole, deferred=False)])
+        last = self.steps[-1][1]
+        last[-1] = replace(last[-1], whole=whole, deferred=False)
+        rounds: set[str] = set()
+        for name, groups in self.steps:
+            within = name.partition("/")[2] if self.plan.serial > 1 and name.startswith("step") else ""
+            self.low.execute(name, groups, again=within in rounds)
+            rounds |= {within} - {""}
 
 
 def convolve(work: Pass) -> Tensor:

@@ -178,7 +178,7 @@ def _vertices(attrs: RearrangeAttrs, mapping: Mapping) -> tuple[Rows, Boxes, Box
     if attrs.operand == "field" and attrs.transform.flattened and attrs.transform.taps:
         tile, lo, hi = _by_rows(attrs, tile, lo, hi)
     from_lo, from_hi = _source(attrs, lo.astype(np.int64), hi.astype(np.int64))
-    if attrs.operand == "field" and attrs.transform.taps:
+    if attrs.operand != "result" and attrs.transform.taps:
         one = _by_taps(attrs, tile, lo, hi)
         one_lo, one_hi = _source(attrs, one[1].astype(np.int64), one[2].astype(np.int64))
         if _volume(one_lo, one_hi) < _volume(from_lo, from_hi):

@@ -6,8 +6,8 @@ exchange code.
 
 Exchange code is counted with the schedule of each exchange (ipusim.engine.schedule).  Stacks take 3168 bytes a tile
 (the vendor's profile of an adder).  Assumed: a vertex holds 8 bytes of state and 4 per connected range, a superstep 24
-bytes of control code, and what a field receives lands in one piece.  Omitted: gaps from alignment, and reuse of
-exchange code by equal exchanges.
+bytes of control code, and what a field receives lands in one piece.  Further rounds of a loop (`ComputeSet.again`)
+hold no code or state of their own.  Omitted: gaps from alignment, and reuse of exchange code by equal exchanges.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ def _fixed(graph: Graph, arrivals: Sequence[Phase], tiles: int) -> dict[str, I64
     code = np.zeros(tiles, np.int64)
     exchange = np.zeros(tiles, np.int64)
     users: dict[str, tuple[Codelet, NDArray[np.bool_]]] = {}
-    for compute_set in graph.compute_sets():
+    held = [pair for pair in zip(graph.compute_sets(), arrivals, strict=True) if not pair[0].again]
+    for compute_set, moved in held:
+        exchange += moved.code_bytes
         for group in compute_set.groups:
             edges = _edge_bytes(len(group.fields), tiles, group.rows.tile)
             state += edges
@@ -73,11 +75,9 @@ def _fixed(graph: Graph, arrivals: Sequence[Phase], tiles: int) -> dict[str, I64
             used[group.rows.tile] = True
     for codelet, used in users.values():
         code += used * codelet.code_bytes
-    for moved in arrivals:
-        exchange += moved.code_bytes
     return {
         "stack": np.full(tiles, STACK_BYTES, np.int64),
-        "control code": np.full(tiles, CONTROL_BYTES_PER_STEP * len(graph.steps), np.int64),
+        "control code": np.full(tiles, CONTROL_BYTES_PER_STEP * len(held), np.int64),
         "vertex state": state,
         "vertex code": code,
         "exchange code": exchange,

@@ -105,9 +105,9 @@ class Lowering:
         made = self.graph.add_storage(shape, dtype, self.path(name), mapping=mapping, initial=value, always_live=True)
         return Tensor.of(made)
 
-    def execute(self, name: str, groups: Sequence[VertexGroup]) -> None:
-        """Run vertices in a superstep of their own."""
-        self.graph.execute(self.path(name), self.node, groups)
+    def execute(self, name: str, groups: Sequence[VertexGroup], *, again: bool = False) -> None:
+        """Run vertices in a superstep of their own; `again`: one more round of a loop, see `ComputeSet`."""
+        self.graph.execute(self.path(name), self.node, groups, again=again)
 
     def path(self, name: str) -> str:
         """`name` under the name of the node being lowered."""

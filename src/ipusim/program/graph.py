@@ -140,7 +140,8 @@ class ComputeSet:
     """Vertices that run in the same superstep; `op` is the index of the workload node it comes from (-1: none).
 
     `groups` are the vertices of lowered ops, `added` those of a tile program, by codelet in the order of first use,
-    and `together` those that it added many at once.
+    and `together` those that it added many at once.  `again`: one more round of a loop, whose code and vertices an
+    earlier compute set stands for.
     """
 
     name: str
@@ -148,6 +149,7 @@ class ComputeSet:
     groups: list[VertexGroup] = field(default_factory=list)
     added: dict[TileCodelet, VertexColumns] = field(default_factory=dict)
     together: list[Vertices] = field(default_factory=list)
+    again: bool = False
 
     def size(self) -> int:
         """Vertices that a tile program added."""
@@ -223,9 +225,9 @@ class Graph:
         self._named.setdefault(name, variable)
         return variable
 
-    def execute(self, name: str, op: int, groups: Sequence[VertexGroup]) -> ComputeSet:
-        """A new compute set, run after everything so far."""
-        compute_set = ComputeSet(name, op, list(groups))
+    def execute(self, name: str, op: int, groups: Sequence[VertexGroup], *, again: bool = False) -> ComputeSet:
+        """A new compute set, run after everything so far; `again`: see `ComputeSet`."""
+        compute_set = ComputeSet(name, op, list(groups), again=again)
         self.steps.append(Execute(compute_set))
         return compute_set
 

@@ -36,7 +36,8 @@ def model_profile(
         method, splits = (note.method, dict(note.splits)) if note else ("", {})
         facts.append(OpFacts(node.name, type(node.op).__name__, node.flops, node.macs, method, splits))
     steps, ops, memory = derive(trace, facts, lever=_lever(trace, compiled.notes, workload.batch, dtype, options))
-    planned = plans(compiled.notes, ops, int(options.memory_proportion * target.chip.tile.memory_bytes))
+    bound = max(1, int(options.memory_proportion * target.chip.tile.memory_bytes))
+    planned = plans(compiled.notes, ops, bound)
     raised = over_bound(planned)
     return Profile(
         model=workload.name,
