@@ -315,3 +315,12 @@ def test_importing_is_cheap():
     code = "import sys, ipusim; print('numba' in sys.modules, 'onnx' in sys.modules, 'pandas' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False", "False"]
+
+
+@pytest.mark.parametrize("words", [("run", "resnet50", "--save", ""), ("validate", "--data", "")])
+def test_an_empty_file_name_is_refused(words):
+    done = run(*words)
+    assert done.returncode == 2
+    assert "no file name" in done.stderr
+    with pytest.raises(ipusim.BadInput, match="a file name"):
+        ipusim.load_report("")

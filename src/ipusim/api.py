@@ -150,6 +150,8 @@ class Report:
 
 def load_report(path: str | Path) -> Report:
     """A report that was saved.  Raises BadInput for anything else."""
+    if not isinstance(path, str | Path) or not str(path):
+        raise BadInput(f"load_report: a file name, not {path!r}")
     profile, extra, outputs = store.load(Path(path))
     return Report(profile, outputs, extra["wall"])
 

@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 DONE, BAD, DOES_NOT_FIT, INTERRUPTED = 0, 2, 3, 130
 
 
+def _file(text: str) -> str:
+    """The name of a file, which is not empty."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty text is no file name")
+    return text
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line."""
 
@@ -67,24 +74,30 @@ def parser() -> argparse.ArgumentParser:
         help="how exchanges are timed: each message placed (default), or by the busiest tile alone, a lower bound",
     )
     run.add_argument("--execute", action="store_true", help="also compute the outputs")
-    run.add_argument("--inputs", metavar="FILE.npz", help="arrays by input name, for --execute (default: seeded)")
-    run.add_argument("--outputs", metavar="FILE.npz", help="where to write the computed outputs")
+    run.add_argument(
+        "--inputs", type=_file, metavar="FILE.npz", help="arrays by input name, for --execute (default: seeded)"
+    )
+    run.add_argument("--outputs", type=_file, metavar="FILE.npz", help="where to write the computed outputs")
     run.add_argument("--seed", type=int, default=0, help="seed of random weights and inputs (default 0)")
     run.add_argument("--threads", type=int, default=1, help="host threads for computing values (default 1)")
     text = run.add_mutually_exclusive_group()
     text.add_argument("--plans", action="store_true", help="print how each op was planned, in place of the text report")
     text.add_argument("--steps", action="store_true", help="list every superstep in the text report")
-    run.add_argument("--save", metavar="FILE", help="save the whole report, to be loaded with ipusim.load_report")
+    run.add_argument(
+        "--save", type=_file, metavar="FILE", help="save the whole report, to be loaded with ipusim.load_report"
+    )
     run.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     check = commands.add_parser("validate", help="compare predictions with the measured points or counts of a file")
     what_file = check.add_mutually_exclusive_group(required=True)
     what_file.add_argument(
         "--data",
+        type=_file,
         metavar="FILE.csv",
         help="measured points: columns id, chip, workload, config (name=value;...), metric, unit, value (may be empty)",
     )
     what_file.add_argument(
         "--vertices",
+        type=_file,
         metavar="FILE.csv",
         help="counts by vertex: columns vertex, chip (mk1 or mk2), params (name=value;...) and cycles (may be empty)",
     )
