@@ -5,6 +5,7 @@ import programs
 import pytest
 
 import ipusim
+from ipusim_models import ZOO
 
 
 def test_names_of_the_front_door():
@@ -18,7 +19,7 @@ def test_names_of_the_front_door():
 
 
 def test_models_and_systems():
-    assert set(ipusim.models()) == {"resnet50", "resnext101", "resnext101-norms", "bert-base", "bert-base-stage"}
+    assert set(ipusim.models()) == {*ZOO}
     assert ipusim.systems()["C2"].ipus == 2
 
 

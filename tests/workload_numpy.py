@@ -5,7 +5,9 @@ import math
 
 import numpy as np
 
-from ipusim.workload import ops, ops_norm, ops_shape
+from ipusim.dtype import float32
+from ipusim.workload import ops, ops_loop, ops_mcmc, ops_norm, ops_recurrent, ops_shape
+from ipusim.workload.ops import TensorType
 
 
 def evaluate(workload, inputs):
@@ -189,7 +191,107 @@ def cast(op, x):
     return x.astype(np.float64) if op.dtype.is_float else x.astype(op.dtype.numpy)
 
 
+_ACTIVATIONS = {
+    "relu": lambda x, a, b: np.maximum(x, 0),
+    "tanh": lambda x, a, b: np.tanh(x),
+    "sigmoid": lambda x, a, b: 1 / (1 + np.exp(-x)),
+    "affine": lambda x, a, b: a * x + b,
+    "leaky_relu": lambda x, a, b: np.where(x < 0, a * x, x),
+    "thresholded_relu": lambda x, a, b: np.where(x > a, x, 0),
+    "scaled_tanh": lambda x, a, b: a * np.tanh(b * x),
+    "hard_sigmoid": lambda x, a, b: np.clip(a * x + b, 0, 1),
+    "elu": lambda x, a, b: np.where(x < 0, a * np.expm1(x), x),
+    "softsign": lambda x, a, b: x / (1 + np.abs(x)),
+    "softplus": lambda x, a, b: np.logaddexp(0, x),
+}
+
+
+def recurrent(op, x, w, r, *given):
+    given = dict(zip(op.given, given, strict=True))
+    steps, batch, _ = x.shape
+    y = np.zeros((steps, op.directions, batch, op.hidden))
+    lasts = []
+    for d in range(op.directions):
+        backwards = op.direction == "reverse" or d == 1
+        lengths = given.get("lengths", np.full(batch, steps))
+        per_sequence = []
+        for n in range(batch):
+            order = range(lengths[n])[:: -1 if backwards else 1]
+            state = [given[k][d, n] if k in given else np.zeros(op.hidden) for k in "hc"]
+            for t in order:
+                state = _cell(op, d, x[t, n], w[d], r[d], given, state)
+                y[t, d, n] = state[0]
+            per_sequence.append(state)
+        lasts.append(per_sequence)
+    count = 2 if op.cell == "lstm" else 1
+    return [y, *(np.array([[s[k] for s in seqs] for seqs in lasts]) for k in range(count))]
+
+
+def _cell(op, d, x, w, r, given, state):
+    h, c = state
+    size = op.hidden
+    wb, rb = (given["bias"][d] if "bias" in given else np.zeros(2 * op.gates * size)).reshape(2, -1)
+    limit = (lambda v: np.clip(v, -op.clip, op.clip)) if op.clip else (lambda v: v)
+    f, *more = [
+        lambda v, a=a: _ACTIVATIONS[a.kind](limit(v), a.alpha, a.beta) for a in op.functions(d)
+    ]
+    if op.cell == "rnn":
+        return f(w @ x + wb + r @ h + rb), c
+    if op.cell == "gru":
+        z, reset = np.split(f((w @ x + wb + r @ h + rb)[: 2 * size]), 2)
+        wh, rh, wbh, rbh = w[2 * size :], r[2 * size :], wb[2 * size :], rb[2 * size :]
+        inner = reset * (rh @ h + rbh) if op.linear_before_reset else rh @ (reset * h) + rbh
+        return (1 - z) * more[0](wh @ x + wbh + inner) + z * h, c
+    pi, po, pf = given["peepholes"][d].reshape(3, size) if "peepholes" in given else np.zeros((3, size))
+    i, o, forget, z = np.split(w @ x + wb + r @ h + rb, 4)
+    i = f(i + pi * c)
+    forget = 1 - i if op.input_forget else f(forget + pf * c)
+    c = forget * c + i * more[0](z)
+    return f(o + po * c) * more[1](c), c
+
+
+def _part(workload, values):
+    """The outputs of a workload on values in the order of its inputs."""
+    return list(evaluate(workload, dict(zip((v.name for v in workload.inputs), values, strict=True))).values())
+
+
+def loop(op, *x):
+    several = len(op.body.outputs)
+    carried, fixed = list(x[:several]), x[several:]
+    for _ in range(op.most if isinstance(op, ops_loop.While) else op.count):
+        if isinstance(op, ops_loop.While) and not _part(op.condition, [*carried, *fixed])[0].reshape(-1)[0]:
+            break
+        carried = _part(op.body, [*carried, *fixed])
+    return carried
+
+
+def _window(x, axis, index, size):
+    start = min(max(int(index.reshape(-1)[0]), 0), x.shape[axis] - size)
+    return (slice(None),) * axis + (slice(start, start + size),)
+
+
+def dynamic_update(op, x, value, index):
+    made = x.copy()
+    made[_window(x, op.axis, index, value.shape[op.axis])] = value
+    return made
+
+
+def metropolis(op, ratio, u, *state):
+    accept = np.log(u) < ratio
+    wide = [accept.reshape(-1, *(1,) * (s.ndim - 1)) for s in state[: op.values]]
+    pairs = zip(wide, state[op.values :], state[: op.values], strict=True)
+    return [*(np.where(a, new, old) for a, new, old in pairs), accept.astype(float)]
+
+
 _RULES = {
+    ops_loop.Loop: loop,
+    ops_loop.While: loop,
+    ops_mcmc.Metropolis: metropolis,
+    ops_mcmc.Leapfrog: lambda op, *x: _part(op.expanded(tuple(TensorType(a.shape, float32) for a in x)), x),
+    ops_mcmc.Finite: lambda op, x: x,
+    ops_shape.DynamicSlice: lambda op, x, i: x[_window(x, op.axis, i, op.size)],
+    ops_shape.DynamicUpdate: dynamic_update,
+    ops_recurrent.Recurrent: recurrent,
     ops.Conv: conv,
     ops.MatMul: lambda op, a, b: a @ b,
     ops.Unary: unary,

@@ -16,13 +16,16 @@ from ipusim.workload.ops import Op
 
 def rules() -> dict[type[Op], Rule]:
     """Lowering rules by op type (kernels are imported here, not before)."""
-    from ipusim.workload import ops, ops_norm, ops_shape
-    from ipusim_kernels import norm, views
+    from ipusim.workload import ops, ops_loop, ops_mcmc, ops_norm, ops_random, ops_recurrent, ops_shape
+    from ipusim_kernels import loop, norm, views
     from ipusim_kernels.cast import codelets as cast
     from ipusim_kernels.conv import rule as conv
     from ipusim_kernels.elementwise import rule as elementwise
+    from ipusim_kernels.gather import dynamic
     from ipusim_kernels.gather import rule as gather
     from ipusim_kernels.pool import rule as pool
+    from ipusim_kernels.poprand import rule as poprand
+    from ipusim_kernels.recurrent import rule as recurrent
     from ipusim_kernels.reduce import rule as reduce
 
     return {
@@ -40,6 +43,16 @@ def rules() -> dict[type[Op], Rule]:
         ops_norm.GroupNorm: norm.lower_group_norm,
         ops_norm.LRN: norm.lower_lrn,
         ops_norm.Softmax: norm.lower_softmax,
+        ops_random.Random: poprand.lower_random,
+        ops_random.Dropout: poprand.lower_dropout,
+        ops_mcmc.Leapfrog: loop.lower_composite,
+        ops_mcmc.Metropolis: loop.lower_composite,
+        ops_mcmc.Finite: loop.lower_finite,
+        ops_shape.DynamicSlice: dynamic.lower_dynamic_slice,
+        ops_shape.DynamicUpdate: dynamic.lower_dynamic_update,
+        ops_loop.Loop: loop.lower_loop,
+        ops_loop.While: loop.lower_while,
+        ops_recurrent.Recurrent: recurrent.lower_recurrent,
         ops_shape.Gather: gather.lower_gather,
         ops_shape.Cast: cast.lower_cast,
         ops_shape.Reshape: views.lower_reshape,

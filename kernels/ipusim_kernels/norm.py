@@ -35,7 +35,7 @@ from ipusim_kernels.reduce.rule import as_rows, reduce_rows, reduce_together
 
 def settle(low: Lowering, function: Any, attrs: Any, tensors: tuple[Tensor, ...]) -> None:
     """Makes the last compute set's values, and so those deferred to it, by `function` over the op's tensors."""
-    last: ComputeSet = low.graph.steps[-1].compute_set
+    last: ComputeSet = low.graph.sets[-1]
     group = last.groups[-1]
     last.groups[-1] = VertexGroup(
         group.codelet, group.attrs, group.rows, group.fields, WholeOp(function, attrs, tensors)

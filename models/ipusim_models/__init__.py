@@ -42,6 +42,10 @@ ZOO: dict[str, ZooEntry] = {
         ZooEntry("resnext101-norms", "the same with batch norm behind every convolution", "resnext:with_norms"),
         ZooEntry("bert-base", "BERT-base inference: embeddings, 12 layers, SQuAD head, sequence 128", "bert"),
         ZooEntry("bert-base-stage", "first of two pipeline stages of it: embeddings and 6 layers", "bert:stage"),
+        ZooEntry("lstm-2x256", "two LSTM layers of 256 units, 200 steps of 16 features, dense output", "lstm"),
+        ZooEntry("lstm-deepbench", "one LSTM layer of DeepBench, forward: 512 units, 25 steps", "lstm:deepbench"),
+        ZooEntry("mcmc-tfp", "Hamiltonian Monte Carlo of a Bayesian network: 963 parameters, 500 steps", "mcmc"),
+        ZooEntry("mcmc-customer", "the same with a chain of 4.5 minutes", "mcmc:customer"),
     )
 }
 

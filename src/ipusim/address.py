@@ -72,6 +72,18 @@ if DISABLED:
         """Uint8 array over memory (also bools)."""
         return _view(address, length, np.uint8)
 
+    def f32_at(address: int, length: int) -> Array:
+        """Float32 array over memory."""
+        return _view(address, length, np.float32)
+
+    def f64_at(address: int, length: int) -> Array:
+        """Float64 array over memory."""
+        return _view(address, length, np.float64)
+
+    def i64_at(address: int, length: int) -> Array:
+        """Int64 array over memory."""
+        return _view(address, length, np.int64)
+
     def call(function: int, a: int, b: int, c: int) -> None:
         """Calls the function of three integers at an address."""
         _CALLABLES[int(function)](int(a), int(b), int(c))
@@ -137,6 +149,21 @@ else:
     def u8_at(address: int, length: int) -> Array:
         """Uint8 array over memory (also bools)."""
         return numba.carray(_pointer(address), (length,), np.uint8)  # type: ignore[no-any-return]
+
+    @jit
+    def f32_at(address: int, length: int) -> Array:
+        """Float32 array over memory."""
+        return numba.carray(_pointer(address), (length,), np.float32)  # type: ignore[no-any-return]
+
+    @jit
+    def f64_at(address: int, length: int) -> Array:
+        """Float64 array over memory."""
+        return numba.carray(_pointer(address), (length,), np.float64)  # type: ignore[no-any-return]
+
+    @jit
+    def i64_at(address: int, length: int) -> Array:
+        """Int64 array over memory."""
+        return numba.carray(_pointer(address), (length,), np.int64)  # type: ignore[no-any-return]
 
     @jit
     def call(function: int, a: int, b: int, c: int) -> None:

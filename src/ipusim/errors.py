@@ -31,6 +31,17 @@ class UnknownName(BadInput):
         super().__init__(f"no {kind} named {name!r}{hint} (known: {', '.join(self.known) or 'none'})")
 
 
+class NotKnown(BadInput):
+    """A tensor of a model is computed or fed where its value must be known when the model is compiled.
+
+    Attribute: `tensor`, its name.
+    """
+
+    def __init__(self, message: str, tensor: str) -> None:
+        self.tensor = tensor
+        super().__init__(message)
+
+
 class BadHardware(BadInput):
     """A chip or system description that no machine could have; the message names the field and its value."""
 

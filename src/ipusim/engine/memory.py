@@ -41,7 +41,7 @@ def variable_bytes(variable: Variable, tiles: int) -> I64:
 
 def measure(graph: Graph, lives: dict[Variable, Life], *, arrivals: Sequence[Phase], chip: ChipSpec) -> Memory:
     """Memory of a program whose supersteps receive `arrivals`."""
-    tiles, steps = chip.tiles, max(1, len(graph.steps))
+    tiles, steps = chip.tiles, max(1, len(graph.sets))
     fixed = _fixed(graph, arrivals, tiles)
     variables, always = _variables(lives, steps, tiles)
     arrived = _arrived(graph, arrivals, steps, tiles)

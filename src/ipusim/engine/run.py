@@ -11,7 +11,7 @@ program.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -24,7 +24,7 @@ from ipusim.engine.trace import PHASES, StepTrace, Trace
 from ipusim.errors import InvalidProgram
 from ipusim.hw import cost
 from ipusim.hw.spec import ChipSpec
-from ipusim.program.graph import ComputeSet, Graph, VertexGroup
+from ipusim.program.graph import ComputeSet, Execute, Graph, Loop, VertexGroup, WholeOp
 from ipusim.program.liveness import lifetimes
 from ipusim.program.mapping import I64
 from ipusim.program.tensor import Tensor, Variable
@@ -63,7 +63,7 @@ def measure_time(
         "vertices": graph.vertices,
         "edges": graph.edges,
         "variables": len(graph.variables),
-        "compute sets": len(graph.steps),
+        "compute sets": len(graph.sets),
     }
     if host:
         steps = (_transfer("host/inputs", host.inputs, chip), *steps, _transfer("host/outputs", host.outputs, chip))
@@ -81,23 +81,25 @@ def _transfer(name: str, tensors: Sequence[Tensor], chip: ChipSpec) -> StepTrace
 
 def _step(compute_set: ComputeSet, moved: Phase, chip: ChipSpec) -> StepTrace:
     busy, copied = compute.compute_cycles(compute_set, chip), copies.copy_cycles(compute_set, chip)
+    times = compute_set.repeats
+    cycles = {
+        "compute": int(busy.max()),
+        "copy_before": int(copied.max()),
+        "exchange": moved.cycles,
+        "sync": cost.sync_cycles(chip.sync),
+    }
     return StepTrace(
         name=compute_set.name,
         op=compute_set.op,
-        compute=busy,
-        copies=copied,
-        sent=moved.sent,
-        received=moved.received,
-        shared=moved.shared,
-        phases=dict.fromkeys(PHASES, 0)
-        | {
-            "compute": int(busy.max()),
-            "copy_before": int(copied.max()),
-            "exchange": moved.cycles,
-            "sync": cost.sync_cycles(chip.sync),
-        },
-        flops=compute.flops(compute_set),
+        compute=times * busy,
+        copies=times * copied,
+        sent=times * moved.sent,
+        received=times * moved.received,
+        shared=times * moved.shared,
+        phases=dict.fromkeys(PHASES, 0) | {name: times * n for name, n in cycles.items()},
+        flops=times * compute.flops(compute_set),
         vertices=sum(len(g.rows) for g in compute_set.groups),
+        repeats=times,
     )
 
 
@@ -106,7 +108,8 @@ def initial_values(graph: Graph, given: dict[Variable, Array]) -> dict[Variable,
     values = dict(given)
     for variable in graph.variables:
         if variable.initial is not None and variable not in values:
-            values[variable] = variable.initial.array()
+            first = variable.initial.array()
+            values[variable] = first if variable.always_live else first.copy()
     return values
 
 
@@ -120,24 +123,78 @@ def compute_values(
 ) -> list[I64]:
     """Runs the program on `values`, adding an array for every variable it writes.
 
-    Returns: for `vertices=True`, per superstep the busy cycles of each tile, summed from the calls; else an empty list.
-    Arrays are freed after their last use.
+    Returns: for `vertices=True`, per superstep the busy cycles of each tile in all its runs, summed from the calls;
+    else an empty list.  Arrays are freed after their last use.
     """
-    cycles: list[I64] = []
-    last_use = _last_uses(graph)
-    keep = set(values)
-    for number, compute_set in enumerate(graph.compute_sets()):
-        if progress:
-            progress(number, len(graph.steps))
-        if vertices:
-            cycles.append(_each_vertex(compute_set, values, chip))
+    work = _Run(graph, values, chip, vertices, progress)
+    work.steps(graph.steps)
+    return work.cycles
+
+
+class _Run:
+    """A program on its way: values so far, and with `vertices` the cycles of each compute set."""
+
+    def __init__(
+        self, graph: Graph, values: dict[Variable, Array], chip: ChipSpec, vertices: bool, progress: Progress | None
+    ) -> None:
+        self.graph, self.values, self.chip, self.vertices, self.progress = graph, values, chip, vertices, progress
+        self.cycles: list[I64] = [np.zeros(chip.tiles, np.int64) for _ in graph.sets] if vertices else []
+        self._number = {id(compute_set): number for number, compute_set in enumerate(graph.sets)}
+        self._last = _last_uses(graph)
+        self._kept = set(values)
+
+    def steps(self, steps: Sequence[Execute | Loop], looped: bool = False) -> None:
+        """Runs steps in order; inside a loop nothing is freed."""
+        for step in steps:
+            if isinstance(step, Loop):
+                self._loop(step)
+                done = self.graph.sets[step.first : step.first + _size(step)]
+            else:
+                self._execute(step.compute_set)
+                done = [step.compute_set]
+            if not looped:
+                self._free(done)
+
+    def _execute(self, compute_set: ComputeSet) -> None:
+        number = self._number[id(compute_set)]
+        if self.progress:
+            self.progress(number, len(self.graph.sets))
+        if self.vertices:
+            self.cycles[number] += _each_vertex(compute_set, self.values, self.chip)
         else:
             for group in compute_set.groups:
-                _whole_group(group, values)
-        for variable in last_use.get(number, ()):
-            if variable not in keep:
-                values.pop(variable, None)
-    return cycles
+                _whole_group(group, self.values)
+
+    def _loop(self, loop: Loop) -> None:
+        if loop.whole and not self.vertices:
+            for whole in loop.whole:
+                _whole_op(whole, self.values)
+        else:
+            for _ in range(loop.count):
+                if not self._once(loop):
+                    break
+
+    def _once(self, loop: Loop) -> bool:
+        """One run of a loop; False where one of its tests ended it."""
+        done = 0
+        for place, predicate in loop.tests:
+            self.steps(loop.steps[done:place], looped=True)
+            done = place
+            if not predicate.read(self.values).reshape(-1)[0]:
+                return False
+        self.steps(loop.steps[done:], looped=True)
+        return True
+
+    def _free(self, done: Sequence[ComputeSet]) -> None:
+        for compute_set in done:
+            for variable in self._last.get(self._number[id(compute_set)], ()):
+                if variable not in self._kept:
+                    self.values.pop(variable, None)
+
+
+def _size(loop: Loop) -> int:
+    """Compute sets in a loop."""
+    return sum(_size(step) if isinstance(step, Loop) else 1 for step in loop.steps)
 
 
 def _last_uses(graph: Graph) -> dict[int, list[Variable]]:
@@ -148,11 +205,24 @@ def _last_uses(graph: Graph) -> dict[int, list[Variable]]:
             for tensor in tensors:
                 for variable in tensor.variables():
                     last[variable] = number
+    for loop in _loops(graph.steps):
+        for whole in loop.whole:
+            for tensor in whole.tensors:
+                for variable in tensor.variables():
+                    last[variable] = max(last.get(variable, 0), loop.first + _size(loop) - 1)
     found: dict[int, list[Variable]] = {}
     for variable, number in last.items():
         if not variable.keep:
             found.setdefault(number, []).append(variable)
     return found
+
+
+def _loops(steps: Sequence[Execute | Loop]) -> Iterator[Loop]:
+    """All loops, also those inside loops."""
+    for step in steps:
+        if isinstance(step, Loop):
+            yield step
+            yield from _loops(step.steps)
 
 
 def _array(tensor: Tensor, values: dict[Variable, Array]) -> Array:
@@ -166,15 +236,20 @@ def _whole_group(group: VertexGroup, values: dict[Variable, Array]) -> None:
     if group.deferred:
         return
     if group.whole is not None:
-        arrays = [_array(t, values) for t in group.whole.tensors]
-        group.whole.function(group.whole.attrs, arrays)
-        group.whole.tensors[-1].write_back(arrays[-1], values)
+        _whole_op(group.whole, values)
         return
     if group.codelet.batched is None:
         raise InvalidProgram([f"codelet {group.codelet.name!r} has no batched form and its group no whole-op function"])
     arrays = [_array(f.tensor, values) for f in group.fields]
     group.codelet.batched(group.attrs, arrays)
     _store(group, arrays, values)
+
+
+def _whole_op(whole: WholeOp, values: dict[Variable, Array]) -> None:
+    arrays = [_array(t, values) for t in whole.tensors]
+    whole.function(whole.attrs, arrays)
+    for tensor, array in zip(whole.tensors[-whole.outputs :], arrays[-whole.outputs :], strict=True):
+        tensor.write_back(array, values)
 
 
 def _store(group: VertexGroup, arrays: Sequence[Array], values: dict[Variable, Array]) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from ipusim.errors import BadInput
+from ipusim.errors import BadInput, NotKnown
 from ipusim.importers.onnx_check import check
 from ipusim.importers.onnx_file import Graph, OnnxNode, read
 from ipusim.importers.onnx_fold import fold
@@ -58,6 +58,8 @@ def _convert(work: Import, node: OnnxNode) -> None:
         if node.op not in CONVERTERS:
             raise BadInput("needs inputs that are known when the model is compiled")
         made = CONVERTERS[node.op](work, node)
+    except NotKnown as error:
+        raise NotKnown(f"{where}: {error}", error.tensor) from None
     except BadInput as error:
         raise BadInput(f"{where}: {_short(str(error).removeprefix(f'node {node.label!r}: '))}") from None
     except (IndexError, KeyError, ValueError, TypeError, ZeroDivisionError) as error:

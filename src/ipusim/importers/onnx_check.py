@@ -121,7 +121,8 @@ def _check_node(graph: Graph, node: OnnxNode) -> None:
     if not least <= len(node.inputs) <= most or not all(needed):
         wanted = f"at least {least}" if any_number else str(least) if least == most else f"{least} to {most}"
         raise BadInput(f"{where} takes {wanted} inputs, got {sum(1 for n in node.inputs if n)}")
-    if not node.outputs or not node.outputs[0] or len(node.outputs) > schema.max_output:
+    optional = schema.min_output == 0
+    if not any(node.outputs) or not (node.outputs[0] or optional) or len(node.outputs) > schema.max_output:
         raise BadInput(f"{where} has {len(node.outputs)} outputs")
     given = {a.name: a.type for a in node.proto.attribute}
     for name, attribute in schema.attributes.items():

@@ -16,6 +16,7 @@ from ipusim.errors import BadInput
 from ipusim.importers.onnx_file import OnnxNode
 from ipusim.importers.onnx_layers import LAYERS
 from ipusim.importers.onnx_moves import MOVES
+from ipusim.importers.onnx_recurrent import RECURRENT
 from ipusim.importers.onnx_tensor import VALUE_TYPES, type_name
 from ipusim.importers.onnx_work import Import, axes_of, axis_of, ints
 from ipusim.workload.graph import Value
@@ -260,6 +261,7 @@ _REDUCE = {
 CONVERTERS: Final[dict[str, Converter]] = {
     **LAYERS,
     **MOVES,
+    **RECURRENT,
     **{name: _unary(name.lower()) for name in _PLAIN},
     **_PARAMETRIC,
     **{name: _binary(kind) for name, kind in _BINARY.items()},

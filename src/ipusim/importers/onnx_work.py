@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ipusim.dtype import as_dtype
-from ipusim.errors import BadInput
+from ipusim.errors import BadInput, NotKnown
 from ipusim.importers.onnx_file import Graph, OnnxNode
 from ipusim.workload.builder import WorkloadBuilder
 from ipusim.workload.constants import Constant
@@ -42,12 +42,12 @@ class Import:
         return self.value(name) if name else None
 
     def parameter(self, node: OnnxNode, position: int, name: str) -> Array | None:
-        """An input that must be known ahead of time, None if it is left out.  Raises BadInput."""
+        """An input that must be known ahead of time, None if it is left out.  Raises NotKnown."""
         tensor = node.input(position)
         if not tensor:
             return None
         if tensor not in self.known:
-            raise BadInput(f"{name} ({tensor!r}) must be known when the model is compiled")
+            raise NotKnown(f"{name} ({tensor!r}) must be known when the model is compiled", tensor)
         return self.known[tensor]
 
 

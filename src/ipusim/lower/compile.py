@@ -6,7 +6,7 @@ A value may be overwritten in place when nothing reads it, or anything stored wi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -15,7 +15,7 @@ from ipusim.hw.spec import ChipSpec
 from ipusim.lower.rules import Lowering, Options, PlanNote, Rules
 from ipusim.program.graph import Graph
 from ipusim.program.tensor import Tensor
-from ipusim.workload.graph import Workload
+from ipusim.workload.graph import Node, Workload
 
 Progress = Callable[[int, int], None]
 
@@ -66,27 +66,60 @@ def lower(
     workload: Workload, chip: ChipSpec, options: Options, rules: Rules, progress: Progress | None = None
 ) -> Compiled:
     """Compiles a workload for one IPU.  Raises NoRule for an op that no kernel package lowers."""
-    chosen = [rules.of(node.op, node.name) for node in workload.nodes]
-    low = Lowering(Graph(chip.tiles), chip, options)
+    _check_rules(workload, rules)
+    low = Lowering(Graph(chip.tiles), chip, options, rules=rules)
     tensors = _sources(workload, low)
     inputs = {v.name: tensors[v.name] for v in workload.inputs}
     storage = _Storage(workload)
-    for number, (node, rule) in enumerate(zip(workload.nodes, chosen, strict=True)):
+    for number, node in enumerate(workload.nodes):
         if progress:
             progress(number, len(workload.nodes))
         low.node, low.prefix = number, node.name
-        read = [tensors[v.name] for v in node.inputs]
-        low.reusable = tuple(storage.free_after(v.name, number) for v in node.inputs)
-        made = list(rule(low, node.op, node, read))
-        _check(node.name, [v.type for v in node.outputs], made)
-        for value, tensor in zip(node.outputs, made, strict=True):
-            tensors[value.name] = tensor
-            for other, source in zip(node.inputs, read, strict=True):
-                if set(source.variables()) & set(tensor.variables()):
-                    storage.share(other.name, value.name)
+        _lower_node(low, number, node, tensors, storage)
     outputs = {name: low.mapped(tensors[value.name]) for name, value in workload.outputs.items()}
     _hold(inputs.values(), outputs.values(), low)
     return Compiled(workload, low.graph, inputs, outputs, low.notes)
+
+
+def lower_part(low: Lowering, workload: Workload, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """Lowers a workload that is part of the node being lowered (a loop's body) on tensors for its inputs.
+
+    Returns: the tensors of its outputs.  Nothing of `inputs` is overwritten.
+    """
+    before, reusable = low.prefix, low.reusable
+    tensors = {v.name: t for v, t in zip(workload.inputs, inputs, strict=True)}
+    for name, constant in workload.constants.items():
+        made = low.graph.add_storage(
+            constant.shape, constant.dtype, low.path(name), initial=constant, always_live=True
+        )
+        tensors[name] = Tensor.of(made)
+    storage = _Storage(workload)
+    for number, node in enumerate(workload.nodes):
+        low.prefix = f"{before}/{node.name}" if before else node.name
+        _lower_node(low, number, node, tensors, storage)
+    low.prefix, low.reusable = before, reusable
+    return [tensors[v.name] for v in workload.outputs.values()]
+
+
+def _lower_node(low: Lowering, number: int, node: Node, tensors: dict[str, Tensor], storage: _Storage) -> None:
+    assert low.rules is not None
+    read = [tensors[v.name] for v in node.inputs]
+    low.reusable = tuple(storage.free_after(v.name, number) for v in node.inputs)
+    made = list(low.rules.of(node.op, node.name)(low, node.op, node, read))
+    _check(node.name, [v.type for v in node.outputs], made)
+    for value, tensor in zip(node.outputs, made, strict=True):
+        tensors[value.name] = tensor
+        for other, source in zip(node.inputs, read, strict=True):
+            if set(source.variables()) & set(tensor.variables()):
+                storage.share(other.name, value.name)
+
+
+def _check_rules(workload: Workload, rules: Rules) -> None:
+    """Raises NoRule for an op without a rule, in the workload or in what its ops hold."""
+    for node in workload.nodes:
+        rules.of(node.op, node.name)
+        for part in node.op.parts():
+            _check_rules(part, rules)
 
 
 def _sources(workload: Workload, low: Lowering) -> dict[str, Tensor]:

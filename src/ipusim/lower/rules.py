@@ -84,6 +84,8 @@ class Lowering:
     prefix: str = ""
     notes: dict[int, PlanNote] = field(default_factory=dict)
     reusable: tuple[bool, ...] = ()
+    rules: Rules | None = None
+    shared: dict[Any, Tensor] = field(default_factory=dict)
 
     def variable(
         self,

@@ -7,21 +7,29 @@ have to be exchanged follows from them and the tensors' mappings, and is nowhere
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as MappingOf
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar, final
+from math import prod
+from typing import Any, TypeVar, final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ipusim.dtype import DType, as_array, as_dtype, converted
 from ipusim.errors import BadInput, UnknownName
 from ipusim.hw.spec import SystemSpec
 from ipusim.lang.decorator import TileCodelet
 from ipusim.program.blocks import Blocks, Vertices, as_tiles
-from ipusim.program.codelet import Array, Codelet
-from ipusim.program.mapping import I32, Mapping, Shape
+from ipusim.program.codelet import Array
+from ipusim.program.groups import Boxes as Boxes
+from ipusim.program.groups import Field as Field
+from ipusim.program.groups import Role as Role
+from ipusim.program.groups import Rows as Rows
+from ipusim.program.groups import VertexGroup as VertexGroup
+from ipusim.program.groups import WholeOp as WholeOp
+from ipusim.program.mapping import Mapping, Shape
 from ipusim.program.placing import MIN_BYTES_PER_TILE, paint, paint_blocks, paint_linearly, tile_mapping
 from ipusim.program.subscripts import as_shape, is_whole
 from ipusim.program.tensor import Initial, Tensor, Variable
@@ -29,109 +37,6 @@ from ipusim.program.where import users_line
 from ipusim.program.wiring import Vertex, VertexColumns
 
 T = TypeVar("T")
-Role = Literal["in", "out", "inout"]
-
-
-@final
-@dataclass(frozen=True, eq=False, slots=True)
-class Boxes:
-    """Element ranges of one field: box i is [`lo`[i], `hi`[i]) on the tensor's axes, both (boxes, axes) int32.
-
-    Vertex r has the boxes `first`[r]:`first`[r + 1].  `of` names the mapping whose cells these are, if they are: such
-    a field needs no exchange from a tensor mapped by the same object.
-    """
-
-    lo: I32
-    hi: I32
-    first: I32
-    of: Mapping | None = None
-
-    @staticmethod
-    def one_each(lo: I32, hi: I32) -> Boxes:
-        """One box per vertex."""
-        return Boxes(lo, hi, np.arange(len(lo) + 1, dtype=np.int32))
-
-    @staticmethod
-    def shares(mapping: Mapping) -> Boxes:
-        """What each tile owns of a mapping, one vertex per tile."""
-        return mapping.memo(
-            "boxes", lambda: Boxes(mapping.shares().lo, mapping.shares().hi, mapping.shares().first, mapping)
-        )
-
-    def elements(self) -> NDArray[np.int64]:
-        """Elements of each vertex's field.  Returns: (vertices,) int64."""
-        volume = np.prod(self.hi - self.lo, axis=1, dtype=np.int64)
-        return np.add.reduceat(np.append(volume, 0), self.first[:-1]) * (np.diff(self.first) > 0)
-
-    def of_vertex(self, row: int) -> list[tuple[slice, ...]]:
-        """Index expressions of the boxes of one vertex."""
-        rows = range(int(self.first[row]), int(self.first[row + 1]))
-        return [tuple(slice(int(a), int(b)) for a, b in zip(self.lo[i], self.hi[i], strict=True)) for i in rows]
-
-
-@final
-@dataclass(frozen=True, eq=False, slots=True)
-class Rows:
-    """Vertices of a group: `tile` (n,) ascending, `sizes` (n, k) int32, the codelet's size columns."""
-
-    tile: I32
-    sizes: I32
-    _memo: dict[Any, Any] = field(default_factory=dict, repr=False)
-
-    def memo(self, key: Any, make: Callable[[], T]) -> T:
-        """`make()` the first time a key is asked for, the same object afterwards."""
-        found = self._memo.get(key)
-        if found is None:
-            found = self._memo[key] = make()
-        made: T = found
-        return made
-
-    def __len__(self) -> int:
-        return len(self.tile)
-
-
-@final
-@dataclass(frozen=True, eq=False, slots=True)
-class Field:
-    """One field of all vertices of a group.
-
-    `rate` is the speed in bytes per cycle at which the tile rearranges the field before the vertex runs, because it
-    is not stored in the order the codelet reads; 0 where no rearrangement is needed.
-    """
-
-    name: str
-    role: Role
-    tensor: Tensor
-    boxes: Boxes
-    rate: int = 0
-
-
-@final
-@dataclass(frozen=True, eq=False, slots=True)
-class WholeOp:
-    """Values of several groups of an op computed together: `function(attrs, inputs + output)`, the output last."""
-
-    function: Callable[[Any, Sequence[Array]], None]
-    attrs: Any
-    tensors: tuple[Tensor, ...]
-
-
-@final
-@dataclass(frozen=True, eq=False, slots=True)
-class VertexGroup:
-    """All vertices of one codelet with the same attributes in a compute set.
-
-    Values: by default `codelet.batched` on the fields' tensors.  `whole` replaces it by a function over other tensors
-    of the op; `deferred` says that a later group's `whole` makes this group's values as well (its outputs then hold
-    nothing).
-    """
-
-    codelet: Codelet
-    attrs: Any
-    rows: Rows
-    fields: tuple[Field, ...]
-    whole: WholeOp | None = None
-    deferred: bool = False
 
 
 @final
@@ -140,12 +45,13 @@ class ComputeSet:
     """Vertices that run in the same superstep; `op` is the index of the workload node it comes from (-1: none).
 
     `groups` are the vertices of lowered ops, `added` those of a tile program, by codelet in the order of first use,
-    and `together` those that it added many at once.  `again`: one more round of a loop, whose code and vertices an
-    earlier compute set stands for.
+    and `together` those that it added many at once.  In loops of a lowered program it runs `repeats` times.  `again`:
+    one more round of an unrolled loop, whose code and vertices an earlier compute set stands for.
     """
 
     name: str
     op: int = -1
+    repeats: int = 1
     groups: list[VertexGroup] = field(default_factory=list)
     added: dict[TileCodelet, VertexColumns] = field(default_factory=dict)
     together: list[Vertices] = field(default_factory=list)
@@ -169,6 +75,23 @@ class Execute:
 
 
 @final
+@dataclass(frozen=True, eq=False, slots=True)
+class Loop:
+    """Steps of a lowered program that run `count` times; `first` is the number of its first compute set.
+
+    `whole`, where there is one, makes the values of all runs at once.  `tests` are places in the steps and conditions:
+    the loop ends early where the tensor, one bool, is false once the steps before that place have run.
+    """
+
+    name: str
+    count: int
+    first: int
+    steps: list[Execute | Loop] = field(default_factory=list)
+    whole: list[WholeOp] = field(default_factory=list)
+    tests: list[tuple[int, Tensor]] = field(default_factory=list)
+
+
+@final
 class Graph:
     """Variables and compute sets of a device; tensors and vertices are made here and placed on its tiles.
 
@@ -189,7 +112,10 @@ class Graph:
         self.name = name
         self.variables: list[Variable] = []
         self._named: dict[str, Variable] = {}
-        self.steps: list[Execute] = []
+        self.steps: list[Execute | Loop] = []
+        self.sets: list[ComputeSet] = []
+        self.loops: list[tuple[int, int]] = []
+        self._open: list[Loop] = []
         self.added: list[ComputeSet] = []
         self.initial: list[tuple[Tensor, Array]] = []
         self.functions: list[Any] = []
@@ -226,14 +152,34 @@ class Graph:
         return variable
 
     def execute(self, name: str, op: int, groups: Sequence[VertexGroup], *, again: bool = False) -> ComputeSet:
-        """A new compute set, run after everything so far; `again`: see `ComputeSet`."""
-        compute_set = ComputeSet(name, op, list(groups), again=again)
-        self.steps.append(Execute(compute_set))
+        """A new compute set, run after everything so far (in the loop that is open, if one is); `again`: see
+        `ComputeSet`.
+        """
+        repeats = prod(loop.count for loop in self._open)
+        compute_set = ComputeSet(name, op, repeats, list(groups), again=again)
+        self._append(Execute(compute_set))
+        self.sets.append(compute_set)
         return compute_set
 
-    def compute_sets(self) -> Iterator[ComputeSet]:
-        """Compute sets in the order they run."""
-        return (step.compute_set for step in self.steps)
+    @contextmanager
+    def loop(self, name: str, count: int) -> Iterator[Loop]:
+        """What is executed inside runs `count` times."""
+        made = Loop(name, count, len(self.sets))
+        self._append(made)
+        self._open.append(made)
+        try:
+            yield made
+        finally:
+            self._open.pop()
+        if len(self.sets) > made.first:
+            self.loops.append((made.first, len(self.sets) - 1))
+
+    def _append(self, step: Execute | Loop) -> None:
+        (self._open[-1].steps if self._open else self.steps).append(step)
+
+    def compute_sets(self) -> Sequence[ComputeSet]:
+        """Compute sets in the order they run first."""
+        return self.sets
 
     @property
     def vertices(self) -> int:

@@ -95,7 +95,7 @@ class Mapping:
     def _shares(self) -> Shares:
         flat = self.tiles.ravel()
         order = np.argsort(flat, kind="stable")
-        index = np.unravel_index(order, self.tiles.shape)
+        index = np.unravel_index(order, self.tiles.shape) if self.shape else ()
         lo = np.empty((len(order), len(self.shape)), np.int32)
         hi = np.empty_like(lo)
         for axis, (cut, at) in enumerate(zip(self.cuts, index, strict=True)):

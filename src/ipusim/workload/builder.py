@@ -15,6 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 from ipusim.dtype import DType, as_dtype, float32
 from ipusim.errors import BadInput
 from ipusim.workload import ops, ops_norm, ops_shape
+from ipusim.workload.builder_loop import LoopMethods
+from ipusim.workload.builder_random import RandomMethods
+from ipusim.workload.builder_recurrent import RecurrentMethods
 from ipusim.workload.builder_shape import MoveMethods, from_front
 from ipusim.workload.constants import Constant
 from ipusim.workload.graph import Node, Value, Workload
@@ -25,7 +28,7 @@ Ints = int | Sequence[int]
 Padding = str | int | Sequence[int] | Sequence[tuple[int, int]]
 
 
-class WorkloadBuilder(MoveMethods):
+class WorkloadBuilder(MoveMethods, RecurrentMethods, LoopMethods, RandomMethods):
     """Collects nodes; `build` checks them and makes the workload."""
 
     def __init__(self, name: str, batch: int | None = None) -> None:
@@ -73,6 +76,11 @@ class WorkloadBuilder(MoveMethods):
     def one(self, op: Op, inputs: Sequence[Value], name: str | None = None) -> Value:
         """A node with one output."""
         return self.add_node(op, inputs, name)[0]
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes so far, in order."""
+        return tuple(self._nodes)
 
     def build(self, outputs: dict[str, Value]) -> Workload:
         """The workload with the given outputs by name."""

@@ -87,3 +87,13 @@ class MoveMethods(ABC):
     def expand(self, x: Value, shape: Sequence[int], name: str | None = None) -> Value:
         """x broadcast to a shape."""
         return self.one(ops_shape.Expand(tuple(int(n) for n in shape)), [x], name)
+
+    def dynamic_slice(self, x: Value, index: Value, size: int, axis: int = 0, name: str | None = None) -> Value:
+        """`size` elements along an axis from an index (one int32) on, moved into range if need be."""
+        op = ops_shape.DynamicSlice(from_front(axis, len(x.shape)), int(size))
+        return self.one(op, [x, index], name or "dynamic_slice")
+
+    def dynamic_update(self, x: Value, value: Value, index: Value, axis: int = 0, name: str | None = None) -> Value:
+        """x with `value` in place of its elements along an axis from an index (one int32) on."""
+        op = ops_shape.DynamicUpdate(from_front(axis, len(x.shape)))
+        return self.one(op, [x, value, index], name or "dynamic_update")

@@ -13,12 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import numpy as np
 
 from ipusim.dtype import DType, bool_, int32
 from ipusim.errors import BadInput
+
+if TYPE_CHECKING:
+    from ipusim.workload.graph import Workload
 
 Shape = tuple[int, ...]
 
@@ -48,6 +51,10 @@ class Op(ABC):
     @abstractmethod
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         """Types of the outputs.  Raises BadInput."""
+
+    def parts(self) -> tuple[Workload, ...]:
+        """Workloads that the op holds (bodies of loops)."""
+        return ()
 
     def macs(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> int:
         """Multiply-adds."""

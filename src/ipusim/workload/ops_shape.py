@@ -181,3 +181,49 @@ class Expand(Move):
         if broadcast(self, inputs[0].shape, self.shape) != self.shape:
             raise bad(self, f"{inputs[0].shape} does not broadcast to {self.shape}")
         return (TensorType(self.shape, inputs[0].dtype),)
+
+
+def _check_index(op: Op, index: TensorType) -> None:
+    if index.dtype.name != "int32" or index.elements != 1:
+        raise bad(op, f"the index must be one int32, not {index}")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class DynamicSlice(Move):
+    """`size` elements along an axis from an index (one int32) on, which is moved into range if it is outside."""
+
+    axis: int
+    size: int
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        """See the class."""
+        expect(self, inputs, 2)
+        x, index = inputs
+        axis = axis_of(self, self.axis, len(x.shape))
+        _check_index(self, index)
+        if not 1 <= self.size <= x.shape[axis]:
+            raise bad(self, f"size {self.size} of axis {axis} of {x.shape}")
+        return (TensorType((*x.shape[:axis], self.size, *x.shape[axis + 1 :]), x.dtype),)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class DynamicUpdate(Move):
+    """x with `value` in place of as many elements along an axis from an index on, which is moved into range."""
+
+    axis: int
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        """See the class."""
+        expect(self, inputs, 3)
+        x, value, index = inputs
+        axis = axis_of(self, self.axis, len(x.shape))
+        same_dtype(self, inputs[:2])
+        _check_index(self, index)
+        cut = (*x.shape[:axis], *x.shape[axis + 1 :])
+        if len(value.shape) != len(x.shape) or (*value.shape[:axis], *value.shape[axis + 1 :]) != cut:
+            raise bad(self, f"value {value.shape} for axis {axis} of x {x.shape}")
+        if not 1 <= value.shape[axis] <= x.shape[axis]:
+            raise bad(self, f"value {value.shape} is longer than x {x.shape} along axis {axis}")
+        return (x,)

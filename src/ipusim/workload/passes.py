@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from ipusim.dtype import DType
 from ipusim.workload.constants import Constant
 from ipusim.workload.graph import Node, Value, Workload
-from ipusim.workload.ops import Conv, TensorType
+from ipusim.workload.ops import Conv, Op, TensorType
+from ipusim.workload.ops_loop import LoopOp
 from ipusim.workload.ops_norm import BatchNorm
+from ipusim.workload.ops_random import Random
 from ipusim.workload.ops_shape import Cast
 
 Array = NDArray[Any]
@@ -80,8 +82,7 @@ def with_precision(workload: Workload, dtype: DType) -> Workload:
         return Value(value.name, TensorType(value.shape, dtype))
 
     def node(n: Node) -> Node:
-        op = Cast(dtype) if isinstance(n.op, Cast) and n.op.dtype.is_float else n.op
-        return Node(op, tuple(turn(v) for v in n.inputs), tuple(turn(v) for v in n.outputs), n.name)
+        return Node(_op_in(n.op, dtype), tuple(turn(v) for v in n.inputs), tuple(turn(v) for v in n.outputs), n.name)
 
     return Workload(
         workload.name,
@@ -91,6 +92,19 @@ def with_precision(workload: Workload, dtype: DType) -> Workload:
         {k: c.astype(dtype) if c.dtype.is_float else c for k, c in workload.constants.items()},
         workload.batch,
     )
+
+
+def _op_in(op: Op, dtype: DType) -> Op:
+    """An op with the types and workloads it holds in another precision."""
+    if isinstance(op, Cast):
+        return Cast(dtype) if op.dtype.is_float else op
+    if isinstance(op, Random):
+        return replace(op, dtype=dtype)
+    if isinstance(op, LoopOp):
+        held = {f.name: getattr(op, f.name) for f in fields(op)}  # type: ignore[arg-type]
+        turned = {k: with_precision(v, dtype) if isinstance(v, Workload) else v for k, v in held.items()}
+        return type(op)(**turned)
+    return op
 
 
 def drop_dead(workload: Workload) -> Workload:

@@ -26,5 +26,9 @@ def text(workload: Workload) -> str:
 def op_text(op: Op) -> str:
     """An op with its attributes, e.g. Conv[stride=(1, 1), groups=1]."""
     fields = dataclasses.fields(op)  # type: ignore[arg-type]
-    inner = ", ".join(f"{f.name}={getattr(op, f.name)}" for f in fields)
+    inner = ", ".join(f"{f.name}={_shown(getattr(op, f.name))}" for f in fields)
     return f"{type(op).__name__}[{inner}]" if inner else type(op).__name__
+
+
+def _shown(value: object) -> str:
+    return f"{value.name} {value.fingerprint}" if isinstance(value, Workload) else str(value)

@@ -1,0 +1,1 @@
+"""A workload as one compiled function."""
