@@ -131,6 +131,11 @@ def test_a_table_without_rows(header, table, capsys):
     (",op=exp;type=float;n=1000;unit=tile,3242,here", "", "parameter type is missing"),
     ("popops::UnaryOp1D,mk2,op=exp", "poplin::OuterProduct,mk2,width=1;channels=4;chansPerGroup=0", "no vertex has these parameters (ZeroDivisionError"),
     ("popops::UnaryOp1D,mk2,op=exp", "popnn::MaxPooling,mk2,initInfo=1;chansPerGroupD=1;chanGroups=1;workItemsPerRow=1;elemsMinus1PerItem=1;rowsPerWorker=", "no vertex has these parameters (ValueError"),
+    (
+        "popops::UnaryOp1D,mk2,op=exp;type=float;n=1000;unit=tile",
+        "poplin::ConvPartial1x1Out,mk1,acts=half;partials=float;convUnits=0;fieldElems=1;convGroups=1;inGroups=1;outGroups=1;outChansPerGroup=8;load128=0;unit=tile",
+        "convUnits=0: a vertex uses 8 or 16",
+    ),
     ("popops::UnaryOp1D,mk2,op=exp", f"planner:exchange,mk2,bytes={10**30};bytesPerCycle=4", "no vertex has these parameters (OverflowError"),
 ])  # fmt: skip
 def test_a_row_that_cannot_be_priced_is_skipped_with_the_reason(old, new, reason, table):
@@ -147,6 +152,7 @@ def test_a_row_that_cannot_be_priced_is_skipped_with_the_reason(old, new, reason
     (b"vertex,chip,cycles\n", "lacks the column params"),
     (b"\x89PNG\r\n\x1a\n\xff\xfe", "is not a CSV file in UTF-8"),
     (HEADER.encode() + b'"never closed,mk2,,\n', "is not a CSV file in UTF-8"),
+    (b"vertex,chip,params,cycles\nv,mk2,n=1,2,3\n", "line 2: more cells than the 4 columns"),
 ])  # fmt: skip
 def test_a_file_that_is_no_such_table_is_one_line_and_exit_2(content, message, tmp_path, capsys):
     path = tmp_path / "rows.csv"

@@ -145,7 +145,8 @@ def vertex_kinds() -> dict[str, Price]:
 def table(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
     """The rows of a CSV file, every cell a string ("" for cells that a short row lacks).
 
-    Raises BadInput if there is no such file, it does not read, or lacks one of the `needed` columns.
+    Raises BadInput if there is no such file, it does not read, lacks one of the `needed` columns, or has
+    a row with more cells than columns.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -154,7 +155,12 @@ def table(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
             missing = [name for name in needed if name not in columns]
             if missing:
                 raise BadInput(f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}")
-            return list(reader)
+            rows = []
+            for row in reader:
+                if None in row:
+                    raise BadInput(f"{path}, line {reader.line_num}: more cells than the {len(columns)} columns")
+                rows.append(row)
+            return rows
     except FileNotFoundError:
         raise BadInput(f"no file {path}") from None
     except OSError as error:

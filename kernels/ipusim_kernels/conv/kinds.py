@@ -9,6 +9,14 @@ from ipusim_kernels.conv import slic_cycles as slic
 from ipusim_kernels.parameters import Formula, Parameters
 
 
+def _units(p: Parameters) -> int:
+    """Units of the matrix engine that a vertex uses: 8 or 16."""
+    units = p.count("convUnits")
+    if units not in (8, 16):
+        raise BadInput(f"convUnits={units}: a vertex uses 8 or 16")
+    return units
+
+
 def _load_bytes(p: Parameters) -> int:
     return 16 if p.flag("load128") else 8
 
@@ -22,13 +30,13 @@ def _amp_1x1(p: Parameters) -> int:
         p.count("outChansPerGroup"),
         p.half("acts"),
         p.half("partials"),
-        p.count("convUnits"),
+        _units(p),
         _load_bytes(p),
     )
 
 
 def _amp_nx1(p: Parameters) -> int:
-    half, half_partials, units = p.half("acts"), p.half("partials"), p.count("convUnits")
+    half, half_partials, units = p.half("acts"), p.half("partials"), _units(p)
     workers = [
         amp.nx1_start(half_partials, p.mk1) + sum(amp.nx1_run(n, half, half_partials, units, p.mk1) for n in worker)
         for worker in p.runs("workerRows")
