@@ -11,31 +11,22 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ipusim.api import Report, simulate
 from ipusim.errors import BadInput, NotKnown, Unsupported
-
-try:
-    import onnx
-    from onnx import numpy_helper
-    from onnx.backend.base import Backend as _Base
-    from onnx.backend.base import BackendRep
-except ImportError:
-    raise BadInput("the ONNX backend needs the onnx package: pip install 'ipusim[onnx]'") from None
-
 from ipusim.importers.onnx import load
 from ipusim.workload.graph import Workload
 
 Array = NDArray[Any]
 
 
-@final
-class Prepared(BackendRep):  # type: ignore[misc]
+class _Prepared:
     """A model ready to run; `report` is that of its last run."""
 
     def __init__(self, model: Any, options: Mapping[str, Any]) -> None:
@@ -69,8 +60,7 @@ class Prepared(BackendRep):  # type: ignore[misc]
         return {name: np.asarray(value) for name, value in zip(names, listed, strict=False)}
 
 
-@final
-class Backend(_Base):  # type: ignore[misc]
+class _Backend:
     """The adapter: `prepare`, `run_model`, `run_node`, `supports_device`."""
 
     @classmethod
@@ -90,7 +80,7 @@ class Backend(_Base):  # type: ignore[misc]
         return True
 
     @classmethod
-    def prepare(cls, model: Any, device: str = "CPU", **kwargs: Any) -> Prepared:
+    def prepare(cls, model: Any, device: str = "CPU", **kwargs: Any) -> Any:
         """A model (ModelProto) ready to run; further options are those of `ipusim.simulate`.
 
         Raises BadInput for a device that is not "IPU" or "CPU", Unsupported for operators nobody knows.
@@ -98,13 +88,14 @@ class Backend(_Base):  # type: ignore[misc]
         if not cls.supports_device(device):
             raise BadInput(f"device {device!r}: ipusim simulates an IPU on the CPU")
         _check(model)
-        return Prepared(model, kwargs)
+        return _class("Prepared")(model, kwargs)
 
     @classmethod
     def run_node(
         cls, node: Any, inputs: Any, device: str = "CPU", outputs_info: Any = None, **kwargs: Any
     ) -> tuple[Array, ...]:
         """The outputs of one node for given inputs; `opset_version` selects ONNX's version of it."""
+        onnx = _library()
         opset = kwargs.pop("opset_version", onnx.defs.onnx_opset_version())
         arrays = [np.asarray(value) for value in inputs]
         names = [name for name in node.input if name]
@@ -115,7 +106,8 @@ class Backend(_Base):  # type: ignore[misc]
         made = [onnx.ValueInfoProto(name=name) for name in node.output if name]
         graph = onnx.helper.make_graph([node], "node", infos, made)
         model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
-        return cls.prepare(model, device).run(arrays, **kwargs)
+        made: tuple[Array, ...] = cls.prepare(model, device).run(arrays, **kwargs)
+        return made
 
 
 def _check(model: Any) -> None:
@@ -135,6 +127,7 @@ def _saved(model: Any, folder: str) -> Path:
 
 def _load(model: Any, feed: Mapping[str, Array]) -> Workload:
     """The workload for the shapes of `feed`; inputs that must be known become constants."""
+    onnx = _library()
     proto = onnx.ModelProto()
     proto.CopyFrom(model)
     for info in proto.graph.input:
@@ -152,16 +145,39 @@ def _load(model: Any, feed: Mapping[str, Array]) -> Workload:
                 if error.tensor not in feed or error.tensor in fixed:
                     raise
                 fixed.add(error.tensor)
-                proto.graph.initializer.append(numpy_helper.from_array(feed[error.tensor], error.tensor))
+                proto.graph.initializer.append(onnx.numpy_helper.from_array(feed[error.tensor], error.tensor))
 
 
 def _numpy_type(info: Any) -> Any:
     code = info.type.tensor_type.elem_type
-    return onnx.helper.tensor_dtype_to_np_dtype(code) if code else None
+    return _library().helper.tensor_dtype_to_np_dtype(code) if code else None
 
 
-prepare = Backend.prepare
-run_model = Backend.run_model
-run_node = Backend.run_node
-supports_device = Backend.supports_device
-is_compatible = Backend.is_compatible
+def _library() -> Any:
+    """The onnx package.  Raises BadInput where it is not installed."""
+    try:
+        import onnx
+        import onnx.backend.base
+        import onnx.defs
+        import onnx.helper
+        import onnx.numpy_helper
+    except ImportError:
+        raise BadInput("the ONNX backend needs the onnx package: pip install 'ipusim[onnx]'") from None
+    return onnx
+
+
+@lru_cache(maxsize=2)
+def _class(name: str) -> Any:
+    """`Backend` or `Prepared`, as subclasses of onnx's; made when first asked for, since onnx is an extra."""
+    base = _library().backend.base
+    own, theirs = {"Backend": (_Backend, base.Backend), "Prepared": (_Prepared, base.BackendRep)}[name]
+    return type(name, (own, theirs), {"__doc__": own.__doc__, "__module__": __name__})
+
+
+def __getattr__(name: str) -> Any:
+    """`Backend`, `Prepared`, and what onnx expects of a backend's module: `prepare`, `run_model` and the like."""
+    if name in ("Backend", "Prepared"):
+        return _class(name)
+    if name in ("prepare", "run_model", "run_node", "supports_device", "is_compatible"):
+        return getattr(_class("Backend"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
