@@ -106,8 +106,8 @@ class _Backend:
         made = [onnx.ValueInfoProto(name=name) for name in node.output if name]
         graph = onnx.helper.make_graph([node], "node", infos, made)
         model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
-        made: tuple[Array, ...] = cls.prepare(model, device).run(arrays, **kwargs)
-        return made
+        found: tuple[Array, ...] = cls.prepare(model, device).run(arrays, **kwargs)
+        return found
 
 
 def _check(model: Any) -> None:
