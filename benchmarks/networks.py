@@ -45,6 +45,7 @@ OTHER_CLOCK = 1.3e9  # Hz; C2 cards were seen at it while reporting 1.6 GHz
 #: What a superstep of an op with a plan is for, by the first word of the last part of its name.
 _STEPS = {
     "convolve": "matrix units",
+    "zeros": "rearrangement",
     "reduce": "sums of partial results",
     "cast": "casts of sums",
     "bias": "bias",

@@ -8,6 +8,7 @@ from ipusim.engine.run import compute_values, initial_values, measure_time
 from ipusim.hw.presets import GC2
 from ipusim.lower.compile import lower
 from ipusim.lower.rules import Options
+from ipusim.program.graph import Loop
 from ipusim.workload.builder import WorkloadBuilder
 from ipusim.workload.passes import with_precision
 
@@ -23,12 +24,30 @@ def trace(program, chip=GC2):
 
 def values(program, inputs, vertices=False, chip=GC2):
     """(outputs by name, busy cycles per superstep) of a compiled program."""
+    held = {}
+    cycles = ran(program, inputs, vertices, chip, held).cycles
+    return {name: tensor.read(held) for name, tensor in program.outputs.items()}, cycles
+
+
+def loops(program):
+    """All loops of a compiled program, also those inside others."""
+    found, steps = [], list(program.graph.steps)
+    while steps:
+        step = steps.pop()
+        if isinstance(step, Loop):
+            found.append(step)
+            steps += step.steps
+    return found
+
+
+def ran(program, inputs, vertices=False, chip=GC2, held=None):
+    """What running a compiled program showed; its variables' arrays are added to `held`."""
     given = {}
     for name, tensor in program.inputs.items():
         given[tensor.variables()[0]] = np.asarray(inputs[name]).astype(tensor.dtype.numpy)
-    held = initial_values(program.graph, given)
-    cycles = compute_values(program.graph, held, chip, vertices=vertices)
-    return {name: tensor.read(held) for name, tensor in program.outputs.items()}, cycles
+    held = {} if held is None else held
+    held.update(initial_values(program.graph, given))
+    return compute_values(program.graph, held, chip, vertices=vertices)
 
 
 def _weights(seed):

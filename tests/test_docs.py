@@ -1,6 +1,6 @@
-"""The guide runs: its Python blocks in order, in one module, each printing what the text block after it says.
+"""The guides run: their Python blocks in order, in one module, each printing what the text block after it says.
 
-`python tests/test_docs.py` writes what is printed into the guide.
+`python tests/test_docs.py` writes what is printed into them.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parents[1] / "docs"
-GUIDE = DOCS / "programming.md"
+GUIDES = [DOCS / "programming.md", DOCS / "monte-carlo.md"]
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n^```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#:]+)\)")
 
@@ -29,9 +29,10 @@ def run(text, path):
         yield block, printed.getvalue().replace(f"{path.parent}/", "")
 
 
-def test_guide():
-    found = list(run(GUIDE.read_text(), GUIDE))
-    assert len(found) > 5
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda p: p.stem)
+def test_guide(guide):
+    found = list(run(guide.read_text(), guide))
+    assert len(found) >= 5
     for block, printed in found:
         assert _lines(printed) == _lines(block[2] or ""), block[1]
 
@@ -71,15 +72,16 @@ def _lines(text):
     return [line.rstrip() for line in text.splitlines()]
 
 
-def _rewrite():
-    text, at, out = GUIDE.read_text(), 0, []
-    for block, printed in run(text, GUIDE):
+def _rewrite(guide):
+    text, at, out = guide.read_text(), 0, []
+    for block, printed in run(text, guide):
         out.append(text[at : block.end(1)] + "```\n")
         if printed:
             out.append("\n```text\n" + "".join(f"{line}\n" for line in _lines(printed)) + "```\n")
         at = block.end()
-    GUIDE.write_text("".join([*out, text[at:]]))
+    guide.write_text("".join([*out, text[at:]]))
 
 
 if __name__ == "__main__":
-    _rewrite()
+    for page in GUIDES:
+        _rewrite(page)

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from ipusim.dtype import float32
 from ipusim.errors import BadInput, DoesNotFit, UnknownName
 from ipusim.hw.presets import BOW, GC2, system
+from ipusim.lower.rules import Options
 from ipusim.validate_data import parse_row, predict
+from ipusim_kernels.conv.plan import plan
+from ipusim_kernels.conv.shape import matmul_shape
 from ipusim_models.measured import amp, matmul
 
 DATA = Path(__file__).parent / "data" / "measurements.csv"
@@ -50,7 +54,21 @@ def test_dense_products_are_within_20_percent_and_half_of_them_within_12():
 @pytest.mark.validation
 def test_the_ceiling_of_a_gc2():
     (found,) = errors(measured(CEILING))
-    assert abs(found) < 0.25
+    assert abs(found) < 0.10
+
+
+def test_the_plan_of_least_memory_is_within_the_backoff():
+    chip, sizes = system("GC2").chip, (1024, 1024, 1024)
+
+    def planned(share):
+        options = Options(partials=float32, memory_proportion=share)
+        return plan(matmul_shape(1, *sizes), float32, chip, options, stored=(0, 0), matmul=True)
+
+    share = matmul.sparing_share(chip, sizes, float32, float32)
+    fastest, sparing, less = (planned(s) for s in (matmul.MOST_SHARE, share, share - 1 / matmul.SHARES))
+    assert fastest.estimate < sparing.estimate <= matmul.BACKOFF * fastest.estimate
+    assert sparing.temporary < fastest.temporary
+    assert not less.within or less.estimate > matmul.BACKOFF * fastest.estimate
 
 
 def test_a_vertex_takes_four_cycles_per_position_and_six_workers_share_them():

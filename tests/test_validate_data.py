@@ -208,11 +208,28 @@ def test_malformed_files_are_one_line(tmp_path, capsys, text, message):
 
 
 @pytest.mark.parametrize(
+    ("option", "columns"),
+    [("--data", "id,chip,workload,config,metric,unit"), ("--vertices", "id,vertex,chip,params,cycles")],
+)
+def test_two_rows_of_one_id_are_refused_and_rows_without_one_are_numbered(tmp_path, capsys, option, columns):
+    path, blanks = tmp_path / "rows.csv", "," * columns.count(",")
+    path.write_text(f"{columns}\nA{blanks}\nB{blanks}\nA{blanks}\n")
+    assert main(["validate", option, str(path)]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "rows 1 and 3 both have the id A" in printed.err
+    path.write_text(f"{columns}\n{blanks}\n{blanks}\nA{blanks}\n")
+    assert main(["validate", option, str(path), "--json"]) == 0
+    assert [row["id"] for row in json.loads(capsys.readouterr().out)["skipped"]] == ["1", "2", "A"]
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--data", "nowhere.csv"], "no file nowhere.csv"),
         ([], "one of the arguments --data --vertices is required"),
         (["--data", "a.csv", "--vertices", "b.csv"], "not allowed with"),
+        (["--vertices", "b.csv", "--jobs", "2"], "--jobs is for --data"),
     ],
 )
 def test_usage(capsys, arguments, message):
@@ -288,8 +305,8 @@ class DyingPool(ProcessPoolExecutor):
 
 def test_a_process_that_dies_loses_no_row(table, monkeypatch):
     monkeypatch.setattr(validate_data, "ProcessPoolExecutor", DyingPool)
-    found = data(table(*ROWS[:2] * 4), jobs=2)
-    assert [point.id for point in found.points] == ["M1", "M2"] * 4
+    found = data(table(*(f"A{n}{row}" for n in range(4) for row in ROWS[:2])), jobs=2)
+    assert [point.id for point in found.points] == [f"A{n}M{m}" for n in range(4) for m in (1, 2)]
 
 
 def test_processes_end_with_an_interrupt(tmp_path):

@@ -45,6 +45,7 @@ def rules() -> dict[type[Op], Rule]:
         ops_norm.Softmax: norm.lower_softmax,
         ops_random.Random: poprand.lower_random,
         ops_random.Dropout: poprand.lower_dropout,
+        ops_mcmc.Evaluate: loop.lower_composite,
         ops_mcmc.Leapfrog: loop.lower_composite,
         ops_mcmc.Metropolis: loop.lower_composite,
         ops_mcmc.Finite: loop.lower_finite,

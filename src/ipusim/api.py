@@ -24,6 +24,7 @@ from ipusim.report.plans import Plan
 from ipusim.report.profile import MemorySummary, OpSummary, Profile, Step
 from ipusim.workload.graph import Workload
 from ipusim.workload.inputs import check_inputs, draw_inputs
+from ipusim.workload.replicas import check_joined, replicas_of, workload_replicas
 
 if TYPE_CHECKING:
     import pandas
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 _EXCHANGES = ("schedule", "closed form")
+_AT_MOST = "loops that end on a condition are timed as often as they may run: a bound; with values they are counted"
+_AS_RAN = "loops that end on a condition are timed as often as they ran with these values"
 #: Called with (stage, done, total) while long work goes on.
 Progress = Callable[[str, int, int], None]
 
@@ -191,7 +194,8 @@ def simulate(
         model: name of a zoo model (see `models()`), path of an ONNX file, or a Workload.
         inputs: arrays by input name, (batch, ...), for `execute`; drawn from `seed` if left out.
         system: name, SystemSpec or ChipSpec; several IPUs run one replica each, the batch split evenly.
-        batch: samples in all; None is 1 for a zoo model, and what the model says otherwise.
+        batch: samples in all; None is 1 for a zoo model, and what the model says otherwise.  A Workload is built for
+            the batch of one IPU: it runs on that one, or on every IPU if `batch` is as many times its own.
         execute: True also computes the outputs; "vertices" calls every vertex on its own, slowly (small models).
         precision: "float16" or "float32", for all floating-point tensors.
         partials: type of partial sums in float16 runs.
@@ -223,10 +227,8 @@ def simulate(
     measured_at = time.perf_counter()
     if exchange == "closed form":
         remarks += ("exchanges are timed by their busiest tile: a lower bound",)
-    profile = model_profile(
-        compiled, trace, target, replicas=replicas, options=options, dtype=dtype, remarks=remarks
-    )
     wall = {"compile": compiled_at - started, "simulate": measured_at - compiled_at}
+    found = trace
     outputs: dict[str, Array] = {}
     if execute:
         arrays = given if given is not None else draw_inputs(workload, replicas, seed)
@@ -234,8 +236,14 @@ def simulate(
             if variable.initial is not None:
                 variable.initial.array()
         made_at = time.perf_counter()
-        outputs = _execute(compiled, target.chip, arrays, replicas, execute == "vertices", progress)
+        outputs, runs = _execute(compiled, target.chip, arrays, replicas, execute == "vertices", progress)
         wall |= {"weights": made_at - measured_at, "execute": time.perf_counter() - made_at}
+        found = _slowest(compiled, trace, runs)
+    if any(compute_set.told is not None for compute_set in compiled.graph.sets):
+        remarks += (_AS_RAN if execute else _AT_MOST,)
+    profile = model_profile(
+        compiled, found, target, replicas=replicas, options=options, dtype=dtype, remarks=remarks, most=trace
+    )
     return Report(profile, outputs, wall)
 
 
@@ -283,18 +291,11 @@ def _load(
     if batch is not None and (isinstance(batch, bool) or not isinstance(batch, int) or batch < 1):
         raise BadInput(f"batch must be a whole number of at least 1, not {batch!r}")
     if isinstance(model, Workload):
-        if batch is not None and batch != model.batch:
-            raise BadInput(f"workload {model.name!r} is built for batch {model.batch}, not {batch}")
-        replicas, remarks = _replicas(target, model.batch)
-        if replicas > 1:
-            raise BadInput(
-                f"workload {model.name!r} is built for batch {model.batch} and cannot be split over {target.ipus} "
-                f"IPUs: build it for batch {model.batch // target.ipus} and run it on one of them"
-            )
-        return model, 1, remarks
+        return workload_replicas(model, target, batch)
     if isinstance(model, str) and model in _zoo():
-        replicas, remarks = _replicas(target, batch or 1)
-        return _built(model, (batch or 1) // replicas, seed), replicas, remarks
+        replicas, remarks = replicas_of(target, batch or 1)
+        note = str(getattr(_zoo()[model], "note", ""))
+        return _built(model, (batch or 1) // replicas, seed), replicas, (*remarks, note) if note else remarks
     path = Path(model) if isinstance(model, str | Path) else None
     if path is None:
         raise BadInput(f"a model is a name, a path or a Workload, not {type(model).__name__}")
@@ -304,27 +305,10 @@ def _load(
 
     if batch is None:
         workload = load(path)
-        replicas, remarks = _replicas(target, workload.batch)
+        replicas, remarks = replicas_of(target, workload.batch)
         return (workload, 1, remarks) if replicas == 1 else (load(path, workload.batch // replicas), replicas, remarks)
-    replicas, remarks = _replicas(target, batch)
+    replicas, remarks = replicas_of(target, batch)
     return load(path, batch // replicas), replicas, remarks
-
-
-def _replicas(target: SystemSpec, batch: int) -> tuple[int, tuple[str, ...]]:
-    """(IPUs that run a replica, what to say about it).  Raises BadInput for a batch that does not divide over them."""
-    if target.ipus == 1:
-        return 1, ()
-    if batch == 1:
-        return 1, (f"batch 1 uses one of the {target.ipus} IPUs",)
-    if batch % target.ipus:
-        divisors = ", ".join(str(n) for n in range(1, batch + 1) if batch % n == 0)
-        near = batch // target.ipus * target.ipus
-        nearest = " or ".join(str(n) for n in (near, near + target.ipus) if n)
-        raise BadInput(
-            f"batch {batch} does not divide over the {target.ipus} IPUs of {target.name} "
-            f"(it divides over {divisors}): take {nearest}"
-        )
-    return target.ipus, (f"{target.ipus} replicas, each on one IPU with batch {batch // target.ipus}",)
 
 
 def _in_precision(workload: Workload, dtype: DType) -> Workload:
@@ -358,9 +342,9 @@ def _execute(
     replicas: int,
     vertices: bool,
     progress: Progress | None,
-) -> dict[str, Array]:
-    """Outputs by name, the replicas' joined along the batch; BLAS is held to one thread, so that results do not
-    depend on it.
+) -> tuple[dict[str, Array], list[NDArray[np.int64]]]:
+    """(outputs by name, the replicas' joined along the batch; for each replica the runs of each compute set); BLAS is
+    held to one thread, so that results do not depend on it.
     """
     from threadpoolctl import threadpool_limits
 
@@ -368,20 +352,31 @@ def _execute(
 
     report = (lambda done, total: progress("executing", done, total)) if progress else None
     batch = compiled.workload.batch
+    check_joined(compiled.workload, replicas)
     parts: list[dict[str, Array]] = []
+    runs: list[NDArray[np.int64]] = []
     with threadpool_limits(1, "blas"):
         for replica in range(replicas):
             given = {}
             for name, tensor in compiled.inputs.items():
                 whole = arrays[name]
                 share = whole if whole.shape == tensor.shape else whole[replica * batch : (replica + 1) * batch]
-                given[tensor.variables()[0]] = np.ascontiguousarray(share).astype(tensor.dtype.numpy)
-            values = initial_values(compiled.graph, given)
-            compute_values(compiled.graph, values, chip, vertices=vertices, progress=report)
+                given[tensor.variables()[0]] = np.array(share, tensor.dtype.numpy, order="C")
+            values = initial_values(compiled.graph, given, replica)
+            runs.append(compute_values(compiled.graph, values, chip, vertices=vertices, progress=report).runs)
             parts.append({name: tensor.read(values).copy() for name, tensor in compiled.outputs.items()})
     if replicas == 1:
-        return parts[0]
-    return {name: np.concatenate([p[name] for p in parts], axis=0) for name in parts[0]}
+        return parts[0], runs
+    return {name: np.concatenate([p[name] for p in parts], axis=0) for name in parts[0]}, runs
+
+
+def _slowest(compiled: Compiled, trace: Trace, runs: list[NDArray[np.int64]]) -> Trace:
+    """The trace of the replica whose loops took longest; the one given if no loop ends on a condition."""
+    if all(compute_set.told is None for compute_set in compiled.graph.sets):
+        return trace
+    from ipusim.engine.run import as_ran
+
+    return max((as_ran(trace, counts) for counts in runs), key=lambda found: found.cycles)
 
 
 __all__ = ["Report", "load_report", "models", "simulate", "systems"]

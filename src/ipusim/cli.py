@@ -101,7 +101,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE.csv",
         help="counts by vertex: columns vertex, chip (mk1 or mk2), params (name=value;...) and cycles (may be empty)",
     )
-    check.add_argument("--jobs", type=int, default=1, metavar="N", help="processes that share the points (default 1)")
+    check.add_argument("--jobs", type=int, metavar="N", help="processes that share the points of --data (default 1)")
     check.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     for name, what in (("systems", "list the systems that can be simulated"), ("models", "list the models of the zoo")):
         listing = commands.add_parser(name, help=what)
@@ -297,9 +297,11 @@ def _validate(chosen: argparse.Namespace) -> int:
 
         progress = _Progress()
         try:
-            found = data(chosen.data, progress, jobs=chosen.jobs)
+            found = data(chosen.data, progress, jobs=1 if chosen.jobs is None else chosen.jobs)
         finally:
             progress.close()
+    elif chosen.jobs is not None:
+        raise BadInput("--jobs is for --data: counts of --vertices are formulas, which one process evaluates at once")
     else:
         from ipusim.validate import vertices
 

@@ -10,8 +10,10 @@ tensors.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ipusim.api import Report, simulate
-from ipusim.errors import BadInput, NotKnown, Unsupported
+from ipusim.errors import BadInput, IpuSimError, NotKnown, UnknownName, Unsupported
 from ipusim.importers.onnx import load
 from ipusim.workload.graph import Workload
 
@@ -30,7 +32,7 @@ class _Prepared:
     """A model ready to run; `report` is that of its last run."""
 
     def __init__(self, model: Any, options: Mapping[str, Any]) -> None:
-        self._model, self._options = model, dict(options)
+        self._model, self._options = model, _known_options(options)
         self.report: Report | None = None
 
     def run(self, inputs: Any, **kwargs: Any) -> tuple[Array, ...]:
@@ -40,10 +42,10 @@ class _Prepared:
         `ipusim.simulate` given here precede those of `prepare`.  Raises BadInput and Unsupported as
         `ipusim.simulate` does.
         """
+        options = {"execute": True, "precision": "float32", **self._options, **_known_options(kwargs)}
         feed = self._feed(inputs)
         workload = _load(self._model, feed)
-        given = {v.name: feed[v.name].astype(v.dtype.numpy) for v in workload.inputs}
-        options = {"execute": True, "precision": "float32", **self._options, **kwargs}
+        given = {v.name: feed[v.name] for v in workload.inputs}
         self.report = simulate(workload, given, **options)
         types = [_numpy_type(v) for v in self._model.graph.output]
         made = zip(self.report.outputs.values(), types, strict=True)
@@ -53,11 +55,21 @@ class _Prepared:
         constant = {t.name for t in self._model.graph.initializer}
         names = [v.name for v in self._model.graph.input if v.name not in constant]
         if isinstance(inputs, Mapping):
-            return {str(name): np.asarray(value) for name, value in inputs.items()}
-        listed = list(inputs) if isinstance(inputs, Sequence) and not isinstance(inputs, str) else [inputs]
-        if len(listed) > len(names):
-            raise BadInput(f"{len(listed)} arrays for the {len(names)} inputs of the model ({', '.join(names)})")
-        return {name: np.asarray(value) for name, value in zip(names, listed, strict=False)}
+            feed = {str(name): np.asarray(value) for name, value in inputs.items()}
+        else:
+            listed = list(inputs) if isinstance(inputs, Sequence) and not isinstance(inputs, str) else [inputs]
+            if len(listed) > len(names):
+                raise BadInput(f"{len(listed)} arrays for the {len(names)} inputs of the model ({', '.join(names)})")
+            feed = {name: np.asarray(value) for name, value in zip(names, listed, strict=False)}
+        for name, value in feed.items():
+            if name not in names:
+                raise UnknownName("input", name, names)
+            if value.dtype.kind == "f" and not value.size:
+                raise BadInput(f"input {name!r} has shape {value.shape}: each axis needs at least one element")
+        missing = [name for name in names if name not in feed]
+        if missing:
+            raise BadInput(f"input {missing[0]!r} is missing (inputs: {', '.join(names)})")
+        return feed
 
 
 class _Backend:
@@ -87,6 +99,8 @@ class _Backend:
         """
         if not cls.supports_device(device):
             raise BadInput(f"device {device!r}: ipusim simulates an IPU on the CPU")
+        if not isinstance(model, _library().ModelProto):
+            raise BadInput(f"the ONNX backend takes a ModelProto, as onnx.load makes it, not {type(model).__name__}")
         _check(model)
         return _class("Prepared")(model, kwargs)
 
@@ -94,11 +108,15 @@ class _Backend:
     def run_node(
         cls, node: Any, inputs: Any, device: str = "CPU", outputs_info: Any = None, **kwargs: Any
     ) -> tuple[Array, ...]:
-        """The outputs of one node for given inputs; `opset_version` selects ONNX's version of it."""
+        """The outputs of one node for its inputs, in order, without those left out; `opset_version` selects ONNX's
+        version of it.  Raises BadInput for another number of arrays than the node has inputs.
+        """
         onnx = _library()
         opset = kwargs.pop("opset_version", onnx.defs.onnx_opset_version())
         arrays = [np.asarray(value) for value in inputs]
         names = [name for name in node.input if name]
+        if len(arrays) != len(names):
+            raise BadInput(f"{len(arrays)} arrays for the {len(names)} inputs of the node ({', '.join(names)})")
         infos = [
             onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
             for name, a in zip(names, arrays, strict=True)
@@ -110,12 +128,32 @@ class _Backend:
         return found
 
 
+def _known_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of `simulate`.  Raises UnknownName for others."""
+    allowed = [name for name in signature(simulate).parameters if name not in ("model", "inputs")]
+    for name in given:
+        if name not in allowed:
+            raise UnknownName("option", name, allowed)
+    return dict(given)
+
+
+@contextmanager
+def _folder() -> Iterator[str]:
+    """A folder for the model's file; errors do not name it."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            yield folder
+        except IpuSimError as error:
+            error.args = tuple(a.replace(f"{folder}/", "") if isinstance(a, str) else a for a in error.args)
+            raise
+
+
 def _check(model: Any) -> None:
     from ipusim.importers.onnx_check import check
     from ipusim.importers.onnx_file import read
     from ipusim.importers.onnx_ops import CONVERTERS
 
-    with tempfile.TemporaryDirectory() as folder:
+    with _folder() as folder:
         check(read(_saved(model, folder)), CONVERTERS)
 
 
@@ -137,7 +175,7 @@ def _load(model: Any, feed: Mapping[str, Array]) -> Workload:
             for size in feed[info.name].shape:
                 shape.dim.add().dim_value = size
     fixed: set[str] = set()
-    with tempfile.TemporaryDirectory() as folder:
+    with _folder() as folder:
         while True:
             try:
                 return load(_saved(proto, folder))

@@ -117,11 +117,12 @@ class VertexValidation:
 def vertices(path: str | Path) -> VertexValidation:
     """Prices every row of a CSV file with columns vertex, chip, params and cycles (which may be empty).
 
-    `params` are name=value, joined by semicolons.  Raises BadInput if there is no such file or it is not such a table.
+    `params` are name=value, joined by semicolons.  Raises BadInput if there is no such file, it is not such a table, or
+    two rows have one id.
     """
     points, skipped = [], []
-    for number, row in enumerate(table(Path(path), COLUMNS), 1):
-        name = row.get("id") or str(number)
+    rows = table(Path(path), COLUMNS)
+    for name, row in zip(row_names(rows, path), rows, strict=True):
         try:
             points.append(_priced(name, row))
         except IpuSimError as error:
@@ -167,6 +168,16 @@ def table(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
         raise BadInput(f"cannot read {path}: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise BadInput(f"{path} is not a CSV file in UTF-8: {error}") from None
+
+
+def row_names(rows: Sequence[Mapping[str, str]], path: str | Path) -> list[str]:
+    """What rows are called: their column `id`, or their number from 1.  Raises BadInput where two have one name."""
+    names = [(row.get("id") or "").strip() or str(number) for number, row in enumerate(rows, 1)]
+    first: dict[str, int] = {}
+    for number, name in enumerate(names, 1):
+        if first.setdefault(name, number) != number:
+            raise BadInput(f"{path}: rows {first[name]} and {number} both have the id {name}; give each its own")
+    return names
 
 
 def _priced(name: str, row: dict[str, str]) -> Point:

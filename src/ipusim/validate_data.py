@@ -25,7 +25,7 @@ from typing import Any, final
 from ipusim.errors import BadInput, IpuSimError, UnknownName
 from ipusim.hw.presets import system
 from ipusim.hw.spec import SystemSpec
-from ipusim.validate import pairs, table
+from ipusim.validate import pairs, row_names, table
 
 COLUMNS = ("id", "chip", "workload", "config", "metric", "unit")
 NEAR = 0.25  # the share of points within this relative error is reported
@@ -228,20 +228,22 @@ def data(path: str | Path, progress: Progress | None = None, *, jobs: int = 1) -
     """Predicts every row of a CSV file with columns id, chip, workload, config, metric and unit.
 
     `config` is name=value, joined by semicolons.  A column `value` has what was measured, or nothing.  `progress` is
-    called with ("row", done, total).  `jobs`: processes that share the rows; the answer is the same.  Raises BadInput
-    if there is no such file or it is not such a table; a row that cannot be predicted is skipped with the reason.
+    called with ("row", done, total).  `jobs`: processes that share the rows; the answer is the same.  A row without an
+    id is called by its number.  Raises BadInput if there is no such file, it is not such a table, or two rows have one
+    id; a row that cannot be predicted is skipped with the reason.
     """
     if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
         raise BadInput(f"jobs={jobs!r} is not a number of processes, at least 1")
     rows = table(Path(path), COLUMNS)
+    rows = [{**cells, "id": name} for cells, name in zip(rows, row_names(rows, path), strict=True)]
     points: list[DataPoint] = []
     skipped: list[tuple[str, str]] = []
     found = _in_turn(rows, progress) if jobs == 1 else _shared(rows, progress, jobs)
-    for number, (cells, answer) in enumerate(zip(rows, found, strict=True), 1):
+    for cells, answer in zip(rows, found, strict=True):
         if isinstance(answer, DataPoint):
             points.append(answer)
         else:
-            skipped.append((cells["id"].strip() or str(number), answer))
+            skipped.append((cells["id"], answer))
     return DataValidation(tuple(points), tuple(skipped))
 
 

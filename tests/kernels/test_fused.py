@@ -12,6 +12,7 @@ from ipusim.workload.builder import WorkloadBuilder
 from ipusim_kernels.fused import kernels
 from ipusim_kernels.fused.emit import EMIT
 from ipusim_kernels.fused.program import compile_workload, written
+from ipusim_kernels.fused.writer import Call
 
 RNG = np.random.default_rng(2)
 POSITIVE = {"log", "sqrt", "rsqrt", "pow"}
@@ -126,6 +127,51 @@ def test_broadcasting(shape, data):
     check(lambda b, x, y: b.add(b.mul(x, y), b.sub(x, y)), *shapes)
 
 
+@pytest.mark.parametrize("kind", ["max", "min"])
+def test_what_is_no_number_stays_so(kind):
+    """As in numpy: in max and min of two, along an axis, in limits and in relu."""
+    b = WorkloadBuilder("nan", 1)
+    x, y = b.input("x", (3, 4)), b.input("y", (3, 4))
+    made = {"two": b.binary(kind, x, y), "clip": b.clip(x, -0.5, 0.5), "relu": b.unary("relu", x)}
+    made |= {f"along {a}": b.reduce(kind, x, a, keepdims=False) for a in (0, 1)}
+    given = {n: RNG.uniform(-1, 1, (3, 4)).astype(np.float32) for n in ("x", "y")}
+    given["x"][1, 2] = given["y"][0, 0] = np.nan
+    whole = np.maximum if kind == "max" else np.minimum
+    wanted = {"two": whole(given["x"], given["y"]), "clip": np.clip(given["x"], -0.5, 0.5), "relu": np.maximum(given["x"], 0)}
+    wanted |= {f"along {a}": whole.reduce(given["x"], a) for a in (0, 1)}
+    for name, found in run(b.build(made), given).items():
+        assert np.array_equal(found, wanted[name], equal_nan=True), name
+
+
+@pytest.mark.parametrize("kind", ["sum", "mean", "sum_square", "l2", "max"])
+@pytest.mark.parametrize(("shape", "axes"), [((1 << 21,), 0), ((3, 5000, 2), 1), ((1025, 3), (0, 1)), ((2, 70, 1500), (0, 2))])
+def test_rounding_does_not_grow_with_the_count(kind, shape, axes):
+    b = WorkloadBuilder("long", 1)
+    workload = b.build({"y": b.reduce(kind, b.input("x", shape), axes, keepdims=False)})
+    x = RNG.uniform(0.05, 0.15, shape).astype(np.float32)
+    wide = x.astype(np.float64)
+    square = {"sum_square", "l2"} & {kind}
+    wanted = wide.max(axes) if kind == "max" else ((wide * wide) if square else wide).sum(axes)
+    wanted = np.sqrt(wanted) if kind == "l2" else wanted / (x.size / wanted.size) if kind == "mean" else wanted
+    found = run(workload, {"x": x})["y"]
+    assert np.abs(found / wanted - 1).max() < 4e-6
+
+
+def test_a_product_reads_a_transposed_operand_in_place():
+    """And one that is transposed for others as well is written out for them alone."""
+
+    def build(b, x, y):
+        turned = b.transpose(x, (0, 2, 1))
+        return b.matmul(turned, y), b.add(turned, 1.0)
+
+    for n in (1, 3, 40):
+        check(build, (2, 21, 19), (2, 21, n), tolerance=1e-5)
+    b = WorkloadBuilder("one", 1)
+    x, y = b.input("x", (30, 20)), b.input("y", (30, 40))
+    made = written(b.build({"y": b.matmul(b.transpose(x, (1, 0)), y)}))
+    assert [i.title for i in made.instructions] == ["product"]
+
+
 def test_loops_in_loops():
     def inner(c, a, k):
         return c.tanh(c.add(a, k)), c.add(k, 0.25)
@@ -136,6 +182,30 @@ def test_loops_in_loops():
         return a, k
 
     check(lambda b, x, n, w: b.loop(4, outer, [x, n], [w]), (4, 5), (1, 1), (5, 5), tolerance=1e-5)
+
+
+def test_records_are_written_where_they_lie():
+    """A carried value of which a run overwrites a part is not copied, unless something else reads it."""
+
+    def record(c, kept, other, at):
+        value = c.reshape(c.cast(at, "float32"), (1, 1))
+        return c.dynamic_update(kept, value, at), c.add(other, 1.0), c.add(at, 1)
+
+    def record_and_read(c, kept, other, at):
+        changed = c.dynamic_update(kept, c.reshape(c.cast(at, "float32"), (1, 1)), at)
+        return changed, c.add(other, kept), c.add(at, 1)
+
+    for body in (record, record_and_read):
+        check(
+            lambda b, x, y, i, body=body: b.loop(5, body, [x, y, b.mul(i, 0)]),
+            (7, 1), (7, 1), (1,), dtypes=["float32", "float32", "int32"],
+        )  # fmt: skip
+    b = WorkloadBuilder("record", 1)
+    x, at = b.input("x", (1000, 1)), b.input("at", (1,), "int32")
+    one = b.constant(np.ones((1, 1), np.float32))
+    made = written(b.build({"y": b.loop(5, lambda c, kept, i, v: (c.dynamic_update(kept, v, i), c.add(i, 1)), [x, at], [one])[0]}))
+    long = [i for i in made.instructions if isinstance(i, Call) and i.table[1] == 1000]
+    assert len(long) == 1  # the copy of the first value, before the loop
 
 
 def test_the_next_values_may_be_parts_of_the_old_ones():
@@ -194,5 +264,5 @@ def test_every_op_is_checked_here():
     """Random values: test_random_ops; leapfrog: tests/workload/test_mcmc."""
     here = {"Unary", "Binary", "Reduce", "MatMul", "Select", "Clip", "Cast", "Reshape", "Expand", "Transpose", "Slice", "Split",
             "Concat", "Pad", "DynamicSlice", "DynamicUpdate", "Metropolis", "Loop", "While"}  # fmt: skip
-    assert {op.__name__ for op in EMIT} == here | {"Random", "Dropout", "Leapfrog"}
+    assert {op.__name__ for op in EMIT} == here | {"Random", "Dropout", "Evaluate", "Leapfrog"}
     assert set(kernels.UNARY) | set(kernels.VECTOR) <= set(ops.UNARY)

@@ -1,11 +1,13 @@
 """Device loops: values against the independent evaluator, as one program and step by step, and cycles."""
 
 import numpy as np
+import programs
 import pytest
 import workload_numpy
 from op_check import check
 
 import ipusim
+from ipusim.program.liveness import lifetimes
 from ipusim.workload.builder import WorkloadBuilder
 
 RNG = np.random.default_rng(3)
@@ -97,14 +99,27 @@ def test_a_body_is_timed_once():
     assert {s.repeats for s in many.steps} == {1, 1000}
 
 
-def test_memory_of_a_loop_counts_what_lives_through_it():
-    """A value that a body reads in every run stays; one that lives within a run gives its room to the next."""
+def test_what_lives_through_a_loop():
+    """What a body reads in every run stays to the end, also if it is read early in a run; what is made and used within
+    a run gives its room to the next.
+    """
     b = WorkloadBuilder("memory")
-    x, w = b.input("x", (1000, 100)), b.input("w", (1000, 100))
-    (y,) = b.loop(5, lambda c, a, w: c.add(c.mul(c.add(a, w), 0.5), w), [x], [w])
-    tensor = 1000 * 100 * 4
-    held = ipusim.simulate(b.build({"y": y}), precision="float32").memory.categories
-    assert held["variables"] * 1216 >= 0.5 * tensor
+    x, w = b.input("x", (1216, 100)), b.input("w", (1216, 100))
+    (y,) = b.loop(5, lambda c, a, w: c.select(c.binary("less", a, c.tanh(w)), c.unary("exp", a), 0.5), [x], [w])
+    program = programs.compiled(b.build({"y": y}), "float32")
+    lives = lifetimes(program.graph, program.outputs.values())
+    found = {v.name: (life.first, life.last) for v, life in lives.items() if v.elements == 121600}
+    sets = [s.name for s in program.graph.sets]
+    end = len(sets) - 1
+    assert found.pop("x") == (0, 0)
+    assert found.pop("w") == (0, end)
+    assert found.pop("loop/carried0") == (0, end)
+    assert found.pop("loop/tanh/tanh") == (sets.index("loop/tanh/tanh"), sets.index("loop/less/less"))
+    memory = programs.trace(program).memory
+    held = sum(v[1] for k, v in memory.categories.items() if k not in ("variables", "received data"))
+    three, flags, two, number = 3 * 400, 100, 2 * 400, 4  # bytes on a tile: floats of three variables, of two, bools
+    wanted = [three, three, three + flags, two + flags, three + flags + number, three]
+    assert (memory.live[:, 1] - held).tolist() == wanted
 
 
 def test_a_body_that_changes_shapes_names_the_node_and_value():

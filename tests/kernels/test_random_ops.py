@@ -163,6 +163,20 @@ def test_loops_draw_the_same_whole_and_step_by_step():
         assert np.array_equal(a, c)
 
 
+def test_a_mask_follows_the_place_that_lowering_chose():
+    """In compiled loops and step by step, also where x does not lie as new values would."""
+
+    def build(b):
+        start = b.input("x", (48, 130))
+        (y,) = b.loop(3, lambda c, a: c.add(c.transpose(c.dropout(c.transpose(a, (1, 0)), 0.5, seed=3), (1, 0)), 1.0), [start])
+        return y, b.loop(2, lambda c, a: c.dropout(a, 0.5, seed=3), [y])[0]
+
+    given = {"x": np.ones((48, 130), np.float32)}
+    for a, c in zip(simulated(build, given), simulated(build, given, execute="vertices"), strict=True):
+        assert np.array_equal(a, c)
+    assert set(np.unique(simulated(build, given)[0])) == {1, 3, 7, 15}
+
+
 def test_ops_of_one_seed_go_on_where_the_last_one_ended():
     def draw(b, seed):
         return b.uniform((5000,), seed=seed)
@@ -194,6 +208,7 @@ def test_dropout_masks_differ_between_tiles_and_repeat_with_the_seed():
         ("normal", 0.0, -1.0, "standard deviation -1.0"),
         ("bernoulli", 1.5, 0.0, "probability 1.5"),
         ("uniform", 0.0, float("inf"), "must be finite"),
+        ("uniform", -3e38, 3e38, "further apart than a float32 can say"),
         ("cauchy", 0.0, 1.0, "cauchy"),
     ],
 )
@@ -202,7 +217,7 @@ def test_parameters(kind, low, high, message):
         WorkloadBuilder("bad").random(kind, (3,), low, high, name="mine")
 
 
-@pytest.mark.parametrize("keep", [0.0, 1.5])
+@pytest.mark.parametrize("keep", [0.0, 1e-12, 1.5])
 def test_dropout_parameters(keep):
     b = WorkloadBuilder("bad")
     with pytest.raises(BadInput, match=f"'mine'.*keep {keep}"):

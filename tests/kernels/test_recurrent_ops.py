@@ -5,31 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from op_check import check
+from recurrent_layers import STEPS, layer
 
 import ipusim
+from ipusim.dtype import float32
 from ipusim.errors import BadInput
 from ipusim.workload.builder import WorkloadBuilder
 from ipusim.workload.ops_recurrent import ACTIVATIONS, CELLS, Activation
-
-STEPS, BATCH, FEATURES, HIDDEN = 4, 3, 5, 6
-GATES = {cell: gates for cell, (gates, _) in CELLS.items()}
-
-
-def layer(cell, optional=(), *, steps=STEPS, batch=BATCH, features=FEATURES, hidden=HIDDEN, seed=0, **options):
-    """(workload, inputs) of a layer with the optional operands given by name."""
-    b = WorkloadBuilder(cell)
-    d, rows = 2 if options.get("direction") == "bidirectional" else 1, GATES[cell] * hidden
-    shapes = {"x": (steps, batch, features), "w": (d, rows, features), "r": (d, rows, hidden)}
-    further = {"bias": (d, 2 * rows), "h": (d, batch, hidden), "c": (d, batch, hidden), "peepholes": (d, 3 * hidden)}
-    shapes |= {k: v for k, v in further.items() if k in optional}
-    values = {k: b.input(k, shape) for k, shape in shapes.items()}
-    rng = np.random.default_rng(seed)
-    arrays = {k: rng.uniform(-0.7, 0.7, s).astype(np.float16).astype(np.float32) for k, s in shapes.items()}
-    if "lengths" in optional:
-        values["lengths"] = b.input("lengths", (batch,), "int32")
-        arrays["lengths"] = rng.integers(0, steps + 1, batch).astype(np.int32)
-    made = b.recurrent(cell, **values, **options)
-    return b.build({f"y{i}": v for i, v in enumerate(made)}), arrays
+from ipusim_kernels.recurrent.codelets import JoinAttrs, join_cycles
 
 
 def outputs(workload, arrays, **options):
@@ -124,12 +107,46 @@ def test_lstm_is_that_of_torch(precision):
 def test_a_length_out_of_range_names_the_node(mode, length):
     workload, arrays = layer("gru", ("lengths",), name="my gru")
     arrays["lengths"][1] = length
-    with pytest.raises(BadInput, match=rf"'my gru'.*sequence 1 has length {length}.*4 steps"):
+    which = "sequence 1" if mode is True else "a sequence"  # a vertex sees some of them
+    with pytest.raises(BadInput, match=rf"'my gru'.*{which} has length {length}.*4 steps"):
         ipusim.simulate(workload, arrays, execute=mode, precision="float32")
 
 
+@pytest.mark.parametrize(
+    ("cell", "given", "options", "message"),
+    [
+        ("lstm", (), {"direction": "sideways"}, "'l'.*sideways"),
+        ("lstm", (), {"activations": ["wave"] * 3}, "'l'.*no activation 'wave'"),
+        ("rnn", (), {"activations": ["tanh"] * 2}, "'l'.*2 activations, a forward rnn takes 1"),
+        ("rnn", (), {"clip": -1.0}, "'l'.*clip -1.0"),
+        ("rnn", (), {"clip": float("nan")}, "'l'.*clip nan"),
+        ("gru", (), {"input_forget": True}, "'l'.*input_forget is an option of cell 'lstm'"),
+        ("lstm", (), {"linear_before_reset": True}, "'l'.*linear_before_reset is an option of cell 'gru'"),
+        ("gru", ("c",), {}, "'l'.*operand 'c' of cell 'gru'"),
+    ],
+)
+def test_bad_options_name_the_node(cell, given, options, message):
+    with pytest.raises(BadInput, match=message):
+        layer(cell, given, name="l", **options)
+
+
+def test_a_state_of_the_wrong_shape():
+    b = WorkloadBuilder("w")
+    x, w, r, h = (b.input(n, s) for n, s in zip("xwrh", ((4, 3, 5), (1, 6, 5), (1, 6, 6), (1, 2, 6)), strict=True))
+    with pytest.raises(BadInput, match=r"'l'.*h \(1, 2, 6\) must be \(1, 3, 6\)"):
+        b.recurrent("rnn", x, w, r, h=h, name="l")
+
+
+def test_activations_take_time():
+    """Each costs more than none, and what it is made of at least."""
+    cycles = {kind: join_cycles(JoinAttrs("function", float32, (kind, 1.0, 0.5)), 1200) for kind in ("", *ACTIVATIONS)}
+    assert all(cycles[kind] > cycles[""] for kind in ACTIVATIONS)
+    assert cycles["scaled_tanh"] > cycles["tanh"]
+    assert cycles["elu"] > cycles["leaky_relu"]
+
+
 def test_a_step_is_timed_once_for_all_steps():
-    short, long = (ipusim.simulate(layer("lstm", ("bias",), steps=n)[0]) for n in (10, 110))
-    one = sum(s.cycles for s in short.steps if s.repeats == 10) // 10
-    assert sum(s.cycles for s in long.steps if s.repeats == 110) == 110 * one
+    short, long = (ipusim.simulate(layer("lstm", ("bias",), steps=n)[0]) for n in (150, 250))
+    one = sum(s.cycles for s in short.steps if s.repeats == 150) // 150
+    assert sum(s.cycles for s in long.steps if s.repeats == 250) == 250 * one
     assert len(short.steps) == len(long.steps)

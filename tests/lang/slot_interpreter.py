@@ -79,6 +79,8 @@ class Count:
         self.loops[stmt.line] = self.loops.get(stmt.line, 0) + len(span)
         was = self.counting
         self.counting = was and id(stmt) not in self.costs.collapsed
+        if span:
+            self.add(self.costs.entered, stmt)
         for n, i in enumerate(span):
             self.names[stmt.name] = i
             if n % self.costs.width.get(id(stmt), 1) == 0:

@@ -3,46 +3,12 @@
 import numpy as np
 import pytest
 import workload_numpy
+from gradient_check import check
 
+import ipusim
 from ipusim.errors import BadInput
 from ipusim.workload import autodiff, ops
 from ipusim.workload.builder import WorkloadBuilder
-
-RNG = np.random.default_rng(11)
-WEIGHT = "weight"  # the output is weighted, so that no symmetry hides a mistake
-
-
-def scalar(build, shapes):
-    """The weighted sum of what `build` makes of inputs x0, x1, ... as a workload with output "total"."""
-    b = WorkloadBuilder("net", 1)
-    values = [b.input(f"x{i}", shape) for i, shape in enumerate(shapes)]
-    made = build(b, *values)
-    total = None
-    for number, y in enumerate(made if isinstance(made, tuple) else (made,)):
-        weight = np.cos(np.arange(y.type.elements) + number).reshape(y.shape).astype(np.float32)
-        part = b.reduce("sum", b.mul(y, weight), keepdims=False)
-        total = part if total is None else b.add(total, part)
-    return b.build({"total": total})
-
-
-def check(build, *shapes, low=0.3, high=1.7, step=1e-6):
-    workload = scalar(build, shapes)
-    made = autodiff.gradient(workload)
-    x = {v.name: RNG.uniform(low, high, v.shape) for v in workload.inputs}
-    found = workload_numpy.evaluate(made, x)
-    assert np.allclose(found["total"], workload_numpy.evaluate(workload, x)["total"])
-    for name, value in x.items():
-        wanted = np.zeros(value.shape)
-        for at in np.ndindex(*value.shape):
-            ends = []
-            for sign in (1, -1):
-                moved = value.copy()
-                moved[at] += sign * step
-                ends.append(float(workload_numpy.evaluate(workload, x | {name: moved})["total"].reshape(-1)[0]))
-            wanted[at] = (ends[0] - ends[1]) / (2 * step)
-        assert found[f"d {name}"].shape == value.shape
-        assert np.allclose(found[f"d {name}"], wanted, rtol=1e-6, atol=1e-7), name
-
 
 UNARY = sorted(kind for op, kind in autodiff.RULES if op is ops.Unary)
 
@@ -98,6 +64,9 @@ OTHERS = {
         lambda b, x: tuple(b.unary(k, b.slice(x, (i, 0), (j, 4))) for k, i, j in (("exp", 1, 3), ("square", 0, 2))),
         ((3, 4),),
     ),
+    "slice by steps": (lambda b, x: b.slice(x, (3, 4, 0), (-5, 0, 1), (-2, -1, 3)), ((4, 5, 2),)),
+    "nothing of it": (lambda b, x: b.concat([b.slice(x, (2, 0), (2, 4)), x], 0), ((3, 4),)),
+    "pad": (lambda b, x: b.pad(x, [(1, 0), (0, 2)], value=3.0), ((3, 4),)),
     "used twice": (lambda b, x: b.mul(b.tanh(x), b.add(x, b.tanh(x))), ((3, 4),)),
 }
 
@@ -109,7 +78,7 @@ def test_other(name):
 
 
 def test_every_rule_is_checked():
-    here = {"Unary", "Binary", "Reduce", "MatMul", "Select", "Clip", "Softmax", "Cast", "Reshape", "Transpose", "Expand", "Concat", "Split", "Slice"}
+    here = {"Unary", "Binary", "Reduce", "MatMul", "Select", "Clip", "Softmax", "Cast", "Reshape", "Transpose", "Expand", "Concat", "Split", "Slice", "Pad"}
     assert {op.__name__ for op, _ in autodiff.RULES} == here
 
 
@@ -142,3 +111,45 @@ def test_what_has_no_gradient_is_named():
         autodiff.gradient(rounded, "z")
     with pytest.raises(BadInput, match="no input 'z'"):
         autodiff.gradient(rounded, inputs=["z"])
+    with pytest.raises(BadInput, match="no output 'nope'"):
+        autodiff.gradient(rounded, keep=["nope"])
+    for steps, mode in (((1,), "edge"), ((2,), "reflect")):
+        with pytest.raises(BadInput, match=f"'my {mode}'.*{mode!r} has no gradient"):
+            autodiff.gradient(b.build({"t": b.reduce("sum", b.pad(x, [steps * 2], mode=mode, name=f"my {mode}"))}))
+
+
+def test_an_input_of_integers_has_no_gradient():
+    b = WorkloadBuilder("net", 1)
+    x, i = b.input("x", (3,)), b.input("i", (3,), "int32")
+    built = b.build({"t": b.reduce("sum", b.mul(x, b.cast(i, "float32")))})
+    assert list(autodiff.gradient(built).outputs) == ["t", "d x"]
+    with pytest.raises(BadInput, match=r"'i' is int32.3.; only floats"):
+        autodiff.gradient(built, inputs=["i"])
+
+
+def test_an_output_is_not_replaced_by_a_gradient():
+    b = WorkloadBuilder("net", 1)
+    x = b.input("x", (2,))
+    built = b.build({"t": b.reduce("sum", b.mul(x, x)), "d x": b.tanh(x)})
+    with pytest.raises(BadInput, match="output 'd x' has the name of the gradient of input 'x'"):
+        autodiff.gradient(built, "t", keep=["d x"])
+    assert list(autodiff.gradient(built, "t").outputs) == ["t", "d x"]  # the other one is not asked for
+
+
+@pytest.mark.parametrize(
+    ("build", "x", "wanted"),
+    [
+        (lambda b, x: b.binary("pow", x, 2.0), [-2, 0, 1, 3], [-4, 0, 2, 6]),
+        (lambda b, x: b.binary("pow", x, 1.0), [-2, 0, 1], [1, 1, 1]),
+        (lambda b, x: b.binary("pow", x, 0.0), [-2, 0, 1], [0, 0, 0]),
+        (lambda b, y: b.binary("pow", b.constant(np.zeros(3, np.float32)), y), [0, 1, 2.5], [0, 0, 0]),
+        (lambda b, y: b.binary("pow", b.constant(np.zeros(1, np.float32)), y), [-1], [-np.inf]),
+        (lambda b, x: b.reduce("l2", x), [0, 0], [0, 0]),
+        (lambda b, x: b.reduce("l2", b.reshape(x, (2, 2)), 1), [0, 0, 3, 4], [0, 0, 0.6, 0.8]),
+    ],
+)
+def test_where_a_formula_would_be_nought_times_infinity(build, x, wanted):
+    b = WorkloadBuilder("net", 1)
+    made = autodiff.gradient(b.build({"t": b.reduce("sum", build(b, b.input("x", (len(x),))), keepdims=False)}))
+    found = ipusim.simulate(made, {"x": np.array(x, np.float32)}, execute=True, precision="float32").outputs["d x"]
+    assert np.allclose(found, wanted, rtol=1e-6)

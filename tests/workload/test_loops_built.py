@@ -22,6 +22,46 @@ def test_counts(count):
         b.loop(count, lambda c, a: c.unary("neg", a), [x])
 
 
+@pytest.mark.parametrize("count", [2.5, 2.0, True, "3", None])
+def test_counts_are_whole_numbers(count):
+    b, x = start()
+    with pytest.raises(BadInput, match=r"'mine'.*count .* must be a whole number"):
+        b.loop(count, lambda c, a: a, [x], name="mine")
+    with pytest.raises(BadInput, match=r"'mine.*most .* must be a whole number"):
+        b.while_loop(lambda c, a: c.binary("less", c.reduce("max", a), 1.0), lambda c, a: a, [x], most=count, name="mine")
+
+
+def test_a_count_may_be_a_whole_number_of_numpy():
+    b, x = start()
+    assert b.build({"y": b.loop(np.int64(2), lambda c, a: c.add(a, 1.0), [x])[0]}).flops == 8
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_values_come_in_lists(fixed):
+    b, x = start()
+    lists = ([x], x) if fixed else (x, [])
+    with pytest.raises(BadInput, match=f"'mine': {'fixed' if fixed else 'carried'} is a list of values, not Value"):
+        b.loop(2, lambda c, *a: a[0], *lists, name="mine")
+    with pytest.raises(BadInput, match="'loop': carried is a list of values, not \\[3\\]"):
+        b.loop(2, lambda c, a: a, [3])
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (lambda c: c, r"takes a builder and 1 value .*this one takes \(c\)"),
+        (lambda c, a, k: a, r"takes a builder and 1 value .*this one takes \(c, a, k\)"),
+        (7, "is a function of a builder and values, or a Workload, not 7"),
+    ],
+)
+def test_bodies_take_what_is_carried(body, message):
+    b, x = start()
+    with pytest.raises(BadInput, match=f"'mine body': a body {message}"):
+        b.loop(2, body, [x], name="mine")
+    with pytest.raises(BadInput, match=f"'mine condition': a body {message}"):
+        b.while_loop(body, lambda c, a: a, [x], most=2, name="mine")
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [

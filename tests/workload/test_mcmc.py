@@ -233,6 +233,12 @@ def test_burn_in_adapts_the_step():
     assert large < 3.0 / 1.05**5
 
 
+def test_accepted_is_a_share_of_all_transitions():
+    """Of steps this small all are accepted, also of those between kept samples."""
+    made = chains_of(bent(2), (2, 3), 1, samples=4, steps=2, step_size=1e-3, thin=3)
+    assert made["accepted"] == pytest.approx(np.ones(2))
+
+
 def test_vertices_make_the_same_chain_in_the_same_cycles():
     b = WorkloadBuilder("hmc", 1)
     workload = b.build(HMC(bent(2), 3, 4, 0.3, burn_in=2, seed=3).build(b, b.input("q", (2, 3))))
@@ -267,6 +273,29 @@ def test_a_proposal_that_is_no_number_is_rejected():
     assert (made["accepted"] < 1).any()
 
 
+def test_a_gradient_that_is_not_a_number_at_the_start_is_an_error():
+    """|x| as sqrt(x^2): its gradient is 0/0 at 0."""
+    density = density_of(lambda b, q: b.reduce("sum", b.unary("sqrt", b.unary("square", q)), 1, keepdims=False))
+    b = WorkloadBuilder("hmc", 1)
+    workload = b.build(HMC(density, 2, 2, 0.1).build(b, b.input("q", (2, 3)), name="mine"))
+    with pytest.raises(BadInput, match="'mine/start': gradient of log-density 'mine' at the start is nan"):
+        ipusim.simulate(workload, {"q": np.zeros((2, 3), np.float32)}, execute=True, precision="float32")
+
+
+@pytest.mark.parametrize("execute", [True, "vertices"])
+def test_leapfrog_of_a_density_that_is_not_a_number(execute):
+    made = []
+    for check in (True, False):
+        b = WorkloadBuilder("steps", 1)
+        q, step = b.input("q", (2, 3)), b.constant(np.full(1, 0.1, np.float32))
+        made.append(b.build({"log": leapfrog(b, nan_density(), q, q, step, steps=2, name="mine", check=check)[2]}))
+    given = {"q": np.full((2, 3), -1, np.float32)}
+    with pytest.raises(BadInput, match="'mine/check': log-density 'logs' after 2 steps is nan, not a number"):
+        ipusim.simulate(made[0], given, execute=execute, precision="float32")
+    unchecked = ipusim.simulate(made[1], given, execute=execute, precision="float32")
+    assert np.isnan(unchecked.outputs["log"]).all()
+
+
 def test_bad_input_names_the_op():
     b = WorkloadBuilder("bad", 1)
     q, step = b.input("q", (2, 3)), b.constant(np.ones(1, np.float32))
@@ -276,6 +305,64 @@ def test_bad_input_names_the_op():
         leapfrog(b, bent(2), q, b.input("p", (3, 2)), step, steps=2, name="mine")
     with pytest.raises(BadInput, match=r"'mine.*'.*log-density 'bent'.*input 'q' is"):
         leapfrog(b, bent(3), q, q, step, steps=2, name="mine")
-    for options in ({"samples": 0}, {"steps": 0}, {"step_size": 0.0}, {"burn_in": -1}, {"target": 1.0}, {"rate": 0.0}):
-        with pytest.raises(BadInput, match="HMC"):
-            HMC(bent(2), **{"samples": 1, "steps": 1, "step_size": 0.1} | options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"samples": 0}, {"samples": 2.5}, {"steps": 0}, {"steps": -1}, {"steps": 1.5}, {"thin": 0}, {"burn_in": -1}, {"burn_in": True},
+        {"step_size": 0.0}, {"step_size": -0.1}, {"step_size": float("nan")}, {"step_size": float("inf")}, {"step_size": "small"},
+        {"target": 1.0}, {"target": float("nan")}, {"rate": 0.0}, {"rate": float("inf")},
+    ],
+)  # fmt: skip
+def test_numbers_of_hmc(options):
+    (name,) = options
+    with pytest.raises(BadInput, match=f"HMC: {name} "):
+        HMC(bent(2), **{"samples": 1, "steps": 1, "step_size": 0.1} | options)
+
+
+def density_of(build):
+    b = WorkloadBuilder("mine", 1)
+    return b.build({"log": build(b, b.input("q", (2, 3)))})
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda b, q: b.reduce("sum", q, keepdims=False), r"mine: log-density 'mine' makes float32\[\], not float32\[2\]"),
+        (lambda b, q: b.reduce("sum", q, 1), r"mine: log-density 'mine' makes float32\[2, 1\], not float32\[2\]"),
+        (lambda b, q: b.reduce("sum", b.unary("asin", q, name="my asin"), 1, keepdims=False), "'my asin'.*no gradient"),
+        (lambda b, q: b.cast(b.reduce("sum", q, 1, keepdims=False), "int32"), r"mine: log-density 'mine' makes int32\[2\], not float32"),
+    ],
+)
+def test_densities_that_cannot_be_sampled(build, message):
+    """With a gradient that is missing the program cannot be lowered; the rest is refused by the builder."""
+    b = WorkloadBuilder("hmc", 1)
+    with pytest.raises(BadInput, match=message):
+        ipusim.simulate(b.build(HMC(density_of(build), 2, 2, 0.1).build(b, b.input("q", (2, 3)), name="mine")))
+
+
+def test_what_is_no_density():
+    b = WorkloadBuilder("two", 1)
+    q = b.input("q", (2, 3))
+    with pytest.raises(BadInput, match="log-density 'two' takes a position and makes one output, not a, c"):
+        HMC(b.build({"a": q, "c": q}), 1, 1, 0.1)
+    with pytest.raises(BadInput, match="mine: log-density 'bent' takes q; it gets 2 values"):
+        HMC(bent(2), 1, 1, 0.1).build(b, q, q, name="mine")
+    with pytest.raises(BadInput, match="mine: the start 'one' is one number"):
+        HMC(bent(2), 1, 1, 0.1).build(b, b.input("one", ()), name="mine")
+    with pytest.raises(BadInput, match="a log-density is a Workload, not function"):
+        HMC(lambda q: q, 1, 1, 0.1)
+    with pytest.raises(BadInput, match=r"'mine': a seed is a whole number, not 1\.5"):
+        b.normal((3,), seed=1.5, name="mine")
+
+
+def test_half_precision_reaches_the_density():
+    """The same chain with every value in float16: run step by step, the samples near those in float32."""
+    b = WorkloadBuilder("hmc", 1)
+    workload = b.build(HMC(bent(2), 2, 3, 0.2).build(b, b.input("q", (2, 3))))
+    given = {"q": np.full((2, 3), 0.5, np.float32)}
+    half, single = (ipusim.simulate(workload, given, execute=True, precision=p).outputs for p in ("float16", "float32"))
+    assert half["samples"].dtype == np.float16
+    assert np.isfinite(half["samples"]).all()
+    assert half["log density"].shape == single["log density"].shape

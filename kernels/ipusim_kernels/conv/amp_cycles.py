@@ -183,20 +183,31 @@ def nx1_total(
 
 
 @jit
-def nx1_calls(rows: int, row_length: int, half: bool, half_partials: bool, units: int, mk1: bool) -> int:
-    """Tile cycles of one AMP Nx1 call over `rows` output rows of `row_length`, split evenly over six workers.
+def runs_of_worker(worker: int, total: int, row_length: int) -> tuple[int, int, int]:
+    """(positions of its first row, whole rows, positions of its last row) of one of six workers.
 
-    Worker i takes positions floor(i E / 6) .. floor((i + 1) E / 6), cut where rows end (poplibs ConvUtilInternal.cpp).
+    Worker i takes positions floor(i total / 6) .. floor((i + 1) total / 6), cut where rows end (poplibs
+    ConvUtilInternal.cpp); the first and the last row are 0 where they are whole.
     """
+    at, end = worker * total // 6, (worker + 1) * total // 6
+    head = min(end - at, -at % row_length)
+    left = end - at - head
+    whole = left // row_length
+    return head, whole, left - whole * row_length
+
+
+@jit
+def nx1_calls(rows: int, row_length: int, half: bool, half_partials: bool, units: int, mk1: bool) -> int:
+    """Tile cycles of one AMP Nx1 call over `rows` output rows of `row_length`, split evenly over six workers."""
     total = rows * row_length
     start = nx1_start(half_partials, mk1)
+    row = nx1_run(row_length, half, half_partials, units, mk1)
     most, least = 0, 1 << 60
     for worker in range(6):
-        at, end = worker * total // 6, (worker + 1) * total // 6
-        cycles = start if end > at else 0
-        while at < end:
-            stop = min(end, (at // row_length + 1) * row_length)
-            cycles += nx1_run(stop - at, half, half_partials, units, mk1)
-            at = stop
+        head, whole, tail = runs_of_worker(worker, total, row_length)
+        cycles = start if head + whole + tail else 0
+        cycles += nx1_run(head, half, half_partials, units, mk1) if head else 0
+        cycles += whole * row
+        cycles += nx1_run(tail, half, half_partials, units, mk1) if tail else 0
         most, least = max(most, cycles), min(least, cycles)
     return max(6 * most, 6 * least + 9)

@@ -18,6 +18,7 @@ from ipusim.hw.cost import MULTICAST_GAP, UNICAST_GAP
 from ipusim.jit import jit
 from ipusim_kernels.conv.amp_cycles import weight_load_cycles
 from ipusim_kernels.conv.cost import I64, NEVER, Numbers, copy_cycles, estimate, share
+from ipusim_kernels.conv.geometry import STORED_GROUP
 from ipusim_kernels.conv.mac_cycles import hmac_dot
 from ipusim_kernels.conv.methods import (
     AMP_1X1,
@@ -79,37 +80,62 @@ def _passes(m: Numbers, s: Numbers, tile: Numbers) -> int:
 
 
 @jit
+def _arriving_weights(
+    m: Numbers, s: Numbers, machine: Numbers, tile: Numbers, pco: int, split: tuple[int, int, int, int]
+) -> int:
+    """The least cycles of receiving weights where a tile has `positions` or more of `most`, which `sharers` of it share
+    if it has all: what it shares with others it has as small a part of as it has of the positions.
+
+    split: positions, most, sharers, cycles that a position takes.  If positions cost less than the weights that come
+    with sharing them, a tile might have them all.
+    """
+    positions, most, sharers, each = split
+    g, c, k, o = tile
+    size, rate = 2 if m[5] == 1 else 4, machine[2] * (2 if machine[3] and pco == 1 else 1)
+    elements = g * c * k * o * s[9]
+    if positions < most and each * sharers * most * rate * 100 < elements * size * (100 + MULTICAST_GAP):
+        positions = most
+    own = _up(elements * positions, sharers * most) + STORED_GROUP
+    return max(0, elements - own) * size // rate
+
+
+@jit
 def _least(
     m: Numbers,
     s: Numbers,
     machine: Numbers,
     ways: Numbers,
     tile: Numbers,
-    positions: int,
-    left: int,
+    split: Numbers,
     rate: Numbers,
     in_series: bool,
 ) -> int:
-    """The least cycles of a serial step with these ways (ci, ky, co) and sizes (groups, ci, ky, co) of a tile, which
-    has `positions` or more and shares its weights with fewer than `left` others.
+    """The least cycles of a serial step with these ways (ci, ky, co) and sizes (groups, ci, ky, co) of a tile.
+
+    split: positions of the tile, or fewer; those it may have at most; tiles that share its weights if it has as many,
+    0 where out channels are not split yet; rate: `pass_cycles`.
     """
     pci, pky, pco = ways
-    g, c, k, o = tile
+    g, c, o = tile[0], tile[1], tile[3]
+    positions, most, sharers = split
     size, partial_size = 2 if m[5] == 1 else 4, 2 if m[6] == 1 else 4
-    total = machine[0] + _passes(m, s, tile) * (rate[0] + rate[1] * positions)
-    weights = g * c * k * o * s[9]
-    moved = (weights - weights // left) * size // (machine[2] * (2 if machine[3] and pco == 1 else 1))
-    users = pco * pky
-    if users > s[10] * s[11] and s[6] <= s[4] and s[7] <= s[5]:
-        inputs = g * c * positions
-        arriving = (inputs - inputs * s[10] * s[11] // users) * size
-        moved += arriving // (machine[2] * (2 if machine[3] and pco % 2 == 0 else 1))
-    total += moved + moved * MULTICAST_GAP // 100
-    outputs = g * o * positions
-    if pci * pky > 1:
+    passes = _passes(m, s, tile)
+    total = machine[0] + passes * (rate[0] + rate[1] * positions)
+    if sharers > 0:
+        of = (positions, most, sharers, passes * rate[1])
+        moved = _arriving_weights(m, s, machine, tile, pco, of)
+        users = pco * pky
+        if users > s[10] * s[11] and s[6] <= s[4] and s[7] <= s[5]:
+            inputs = g * c * positions
+            arriving = (inputs - inputs * s[10] * s[11] // users - STORED_GROUP) * size
+            moved += max(0, arriving) // (machine[2] * (2 if machine[3] and pco % 2 == 0 else 1))
+        total += moved + moved * MULTICAST_GAP // 100
+    outputs, depth = g * o * positions, pci * pky
+    if depth > 1:
         total += machine[0] + machine[1] + 6 * 32
-        moved = outputs * (pci * pky - 1) // (pci * pky) * partial_size // machine[2]
+        moved = outputs * (depth - 1) // depth * partial_size // machine[2]
         total += moved + moved * UNICAST_GAP // 100
+        total += max(0, 3 * outputs // (8 if partial_size == 2 else 4) - 3 * depth)
     elif size != partial_size and not in_series:
         total += machine[0] + 234 + outputs // 4
     return total
@@ -193,12 +219,12 @@ def search(
     """Tries every way to split the axes, the product of those over tiles within the chip.
 
     serial: whether channels may be split in series, in or out; rules: memory bound, whether conv groups that share a
-    tile keep their channels together, cycles not to exceed.  found: (cycles, memory, tiles, nine ways) of the best,
-    ties going to less memory, then fewer tiles; rows: (n, 12) of everything, if there is room for any.  Returns the
-    rows found, or 1 if a best was found, else 0.
+    tile keep their channels together, cycles not to exceed, whether the least memory is wanted and not the fewest
+    cycles.  found: (cycles, memory, tiles, nine ways) of the best, ties going to less memory, then fewer tiles; rows:
+    (n, 12) of everything, if there is room for any.  Returns the rows found, or 1 if a best was found, else 0.
     """
     steps = np.ones(MOST_WAYS, np.int64)
-    kept, limit = 0, rules[2]
+    kept, bound, limit = 0, rules[0], rules[2]
     for of in range(2 if serial else 1):
         count = ways_of(_up(s[3], m[2]) if of == 0 else _up(s[2], m[1]), 0, serial, steps)
         for i in range(count if serial else 1):
@@ -206,12 +232,16 @@ def search(
                 continue  # no split at all was the first
             one = np.int64(1)
             pair: tuple[Any, Any] = (one, steps[i]) if of == 0 else (steps[i], one)
-            now = (rules[0], rules[1], limit)
+            now = (bound, rules[1], limit, rules[3])
             more = _in_parallel(pair, s, m, how, machine, stages, now, found, rows[min(kept, len(rows)) :])
             if len(rows) > 0:
                 kept += more
             elif more:
-                kept, limit = 1, found[0]
+                kept = 1
+                if rules[3]:
+                    bound = found[1]
+                else:
+                    limit = found[0]
     return kept
 
 
@@ -229,16 +259,16 @@ def cheapest(
     machine: Numbers,
     stages: I32,
     rules: I64,
-    bound: int,
-    limit: int,
+    goal: Numbers,
     found: I64,
 ) -> int:
     """`search` over several transforms and methods, in order, each with the best so far as its limit.
 
     shapes (n, 14), methods (n, 11), moves (n, 15): rows of numbers; rules (n, 2): the least cycles of a row, and
-    whether its conv groups keep their channels together.  Returns: the row of the best in `found`, -1 if there is none.
+    whether its conv groups keep their channels together; goal: bytes and cycles not to exceed, whether the least
+    memory is wanted.  Returns: the row of the best in `found`, -1 if there is none.
     """
-    best = -1
+    best, bound, limit, smallest = -1, goal[0], goal[1], goal[2]
     one = np.empty(12, np.int64)
     none = np.empty((0, 12), np.int64)
     for i in range(len(shapes)):
@@ -248,18 +278,23 @@ def cheapest(
         method = (m[0], m[1], m[2], m[3], m[4], m[5], m[6], m[7], m[8], m[9], m[10])
         how = (h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7], h[8], h[9], h[10], h[11], h[12], h[13], h[14])
         one[:] = limit
-        now = (bound, rules[i, 1], limit)
+        now = (bound, rules[i, 1], limit, smallest)
         kept = search(serial, _tuple14(shapes[i]), method, how, machine, stages, now, one, none)
-        if kept and (best < 0 or _before(one, found)):
-            best, limit = i, one[0]
+        if kept and (best < 0 or _before(one, found, smallest)):
+            best = i
             found[:] = one
+            if smallest:
+                bound = one[1]
+            else:
+                limit = one[0]
     return best
 
 
 @jit
-def _before(a: I64, b: I64) -> bool:
-    """Fewer cycles, then less memory, then fewer tiles."""
-    for k in range(3):
+def _before(a: I64, b: I64, smallest: int) -> bool:
+    """Fewer cycles, then less memory, then fewer tiles; memory first if the least is wanted."""
+    for i in range(3):
+        k = 1 - i if smallest and i < 2 else i
         if a[k] != b[k]:
             return bool(a[k] < b[k])
     return False
@@ -278,7 +313,7 @@ def _in_parallel(
     rows: I64,
 ) -> int:
     """`search` for given serial steps over (in channels, out channels)."""
-    bound, together, limit = rules[0], rules[1] == 1, rules[2]
+    bound, together, limit, smallest = rules[0], rules[1] == 1, rules[2], rules[3]
     sizes = (s[1], s[2], s[8], s[3], s[0], s[6], s[7])
     grains = (m[3], m[1], m[4], m[2], 1, 1, 1)
     series = (1, steps[0], 1, steps[1], 1, 1, 1)
@@ -289,9 +324,9 @@ def _in_parallel(
     tiles = np.ones(PARALLEL + 1, np.int64)
     part = np.ones(PARALLEL, np.int64)
     rate, before = pass_cycles(m, s), _rearranging(m, s, how, machine)
-    none = np.empty(0, np.int64)
+    none, one = np.empty(0, np.int64), np.empty(3, np.int64)
     kept, axis, wanted = 0, 0, len(rows) > 0
-    loop = steps[0] * steps[1]
+    loop, every = steps[0] * steps[1], s[0] * s[6] * s[7]
     while axis >= 0:
         if at[axis] < 0:
             at[axis] = lengths[axis] - 1
@@ -306,35 +341,36 @@ def _in_parallel(
         go = go and _divides(axis, ways, part[0], m, together)
         if go and axis >= 3:
             left = machine[4] // tiles[axis + 1]
-            positions = 1
+            whole, rest = 1, 1
             for a in range(4, PARALLEL):
-                positions *= part[a] if a <= axis else sizes[a]
-            positions = _up(positions, left)
+                if a <= axis:
+                    whole *= part[a]
+                else:
+                    rest *= sizes[a]
+            positions = whole * _up(rest, min(left, rest))
             tile = (part[0], part[1], part[2], part[3])
             if bound < NEVER and least_bytes(tile, s, m, positions) > bound:
                 go = False
             elif limit < NEVER:
-                sharers = left * (tiles[axis + 1] // tiles[4])
+                split = (positions, whole * rest, tiles[axis + 1] // tiles[4])
                 over = (options[1, at[1]], options[2, at[2]], options[3, at[3]])
-                least = _least(m, s, machine, over, tile, positions, sharers, rate, steps[0] > 1)
+                least = _least(m, s, machine, over, tile, split, rate, steps[0] > 1)
                 go = least * loop + before <= limit
+        elif go and axis == 2 and limit < NEVER:
+            # a pass over out channels has the more positions the fewer out channels a tile has
+            pass_out = m[7] if m[0] == AMP_1X1 or m[0] == AMP_NX1 else m[2]
+            positions = _up(sizes[3] * every, (machine[4] // tiles[3]) * pass_out * steps[1])
+            over = (options[1, at[1]], options[2, at[2]], 1)
+            tile = (part[0], part[1], part[2], pass_out)
+            go = _least(m, s, machine, over, tile, (positions, 0, 0), rate, steps[0] > 1) * loop + before <= limit
         if not go:
             at[axis] -= 1
             continue
         if axis + 1 < PARALLEL:
             axis += 1
             continue
-        p = (
-            options[0, at[0]],
-            options[1, at[1]],
-            options[2, at[2]],
-            options[3, at[3]],
-            options[4, at[4]],
-            options[5, at[5]],
-            options[6, at[6]],
-            steps[0],
-            steps[1],
-        )
+        first = (options[0, at[0]], options[1, at[1]], options[2, at[2]], options[3, at[3]])
+        p = (*first, options[4, at[4]], options[5, at[5]], options[6, at[6]], steps[0], steps[1])
         at[axis] -= 1
         cycles, memory = estimate(p, s, m, how, machine, stages, limit, none)
         if cycles >= NEVER or memory > bound:
@@ -345,9 +381,15 @@ def _in_parallel(
                 for a in range(9):
                     rows[kept, 3 + a] = p[a]
             kept += 1
-        elif (cycles, memory, tiles[PARALLEL]) < (found[0], found[1], found[2]):
-            found[0], found[1], found[2] = cycles, memory, tiles[PARALLEL]
+            continue
+        one[0], one[1], one[2] = cycles, memory, tiles[PARALLEL]
+        if _before(one, found, smallest):
+            found[:3] = one
             for a in range(9):
                 found[3 + a] = p[a]
-            kept, limit = 1, cycles
+            kept = 1
+            if smallest:
+                bound = memory
+            else:
+                limit = cycles
     return kept

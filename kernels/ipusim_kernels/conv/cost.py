@@ -24,7 +24,13 @@ from ipusim.hw.cost import COPY_WORD_BYTES, MULTICAST_GAP, UNICAST_GAP, transfer
 from ipusim.hw.cost import copy_cycles as on_tile_copies
 from ipusim.jit import jit
 from ipusim_kernels.cast.cycles import cast_1d
-from ipusim_kernels.conv.geometry import MIN_ACTIVATION_BYTES, MIN_WEIGHT_BYTES, REDUCE_GRAIN, STORED_GROUP
+from ipusim_kernels.conv.geometry import (
+    MIN_ACTIVATION_BYTES,
+    MIN_WEIGHT_BYTES,
+    REDUCE_GRAIN,
+    STORED_GROUP,
+    least_piece,
+)
 from ipusim_kernels.conv.methods import (
     AMP_NX1,
     ONE_GROUP_ON_TILE,
@@ -105,12 +111,11 @@ def own_share(elements: int, group: int, users: int, least: int) -> tuple[int, i
 def near_cycles(own_x: int, own_w: int, layout: Numbers) -> int:
     """Tile cycles of copying what a tile has of its operands beside what arrives (see ipusim.engine.copies).
 
-    layout: columns of the field on the tile, channels stored together, bytes per element, most rows of weights.  A row
-    is the channels of a group over the columns, or over one kernel position of the weights; those of a 1x1 kernel
-    follow one another over the out channels.
+    layout: positions of the field that follow one another, channels stored together, bytes per element, rows of
+    weights.  A row is the channels of a group over the positions.
     """
-    columns, group, size, most = layout
-    rows = _up(own_x, max(1, min(own_x, columns * group))) + min(most, _up(own_w, group))
+    positions, group, size, rows_w = layout
+    rows = _up(own_x, max(1, min(own_x, positions * group))) + (rows_w if own_w else 0)
     words = _up(own_x * size, COPY_WORD_BYTES) + _up(own_w * size, COPY_WORD_BYTES)
     return on_tile_copies(rows, words, WORKERS)
 
@@ -253,9 +258,10 @@ def estimate(
     in_x = min(width, (x - 1) * sx + (kw - 1) * dx + 1)
     inputs, weights, outputs = b * g * c * in_y * in_x, g * o * c * k * kw, b * g * o * y * x
     cell = b * g * c * min(height, y * sy if py > 1 else height) * min(width, x * sx if px > 1 else width)
-    own_x, near_x = own_share(min(inputs, cell), min(m[1], STORED_GROUP), pco * pky, MIN_ACTIVATION_BYTES // size)
-    own_w, near_w = own_share(weights, min(m[1], STORED_GROUP), pb * py * px, MIN_WEIGHT_BYTES // size)
     steps = sci * sco
+    least_x, least_w = least_piece(MIN_ACTIVATION_BYTES, size, sci), least_piece(MIN_WEIGHT_BYTES, size, steps)
+    own_x, near_x = own_share(min(inputs, cell), min(m[1], STORED_GROUP), pco * pky, least_x)
+    own_w, near_w = own_share(weights, min(m[1], STORED_GROUP), pb * py * px, least_w)
     arriving = (inputs - own_x) * size
     both = max(0, inputs - 2 * own_x) * size if machine[3] and pco % 2 == 0 else 0
     t_inputs = with_gaps(transfer_cycles(arriving, both, bytes_per_cycle), MULTICAST_GAP)
@@ -264,10 +270,19 @@ def estimate(
     t_weights = with_gaps(transfer_cycles((weights - own_w) * size, both, bytes_per_cycle), MULTICAST_GAP)
     t_sync = sync + (lead if t_inputs + t_weights else 0)
     zero_x, zero_w = padding_zeros(m, s, (b, g, c, o, y, x, k))
-    t_zeros = zero_cycles((zero_x + zero_w) * size, bytes_per_cycle)
-    columns = _up(min(width, x * sx if px > 1 else width), pco * pky)
+    t_zeros = zero_cycles((zero_x + zero_w) * size)
+    t_sync += sync if t_zeros else 0
     group = min(m[1], STORED_GROUP)
-    layout = (columns, group, size, _up(c, group) if k * kw == 1 else _up(weights, group))
+    run, users, in_groups = min(width, x * sx), pco * pky, _up(c, group)
+    if height == 1:  # groups of channels are shared first, then positions
+        run = _up(run, max(1, users // in_groups))
+    elif px > 1 or users > 1:
+        run = _up(run, users)
+    else:  # whole rows follow one another
+        run *= min(height, y * sy)
+    # weights of a group of in channels follow one another, unless the tiles share them kernel column by kernel column
+    by_columns = kw > 1 and min(pb * py * px, max(1, weights // least_w)) % kw == 0
+    layout = (run, group, size, _up(near_w, group) if by_columns else _up(g * in_groups * near_w, weights))
     # who has all of an operand reads it in place
     from_x = near_x if arriving and near_x < inputs else 0
     t_copies = near_cycles(from_x, near_w if t_weights and near_w < weights else 0, layout)

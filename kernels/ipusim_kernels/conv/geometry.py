@@ -16,6 +16,7 @@ from typing import final
 
 import numpy as np
 
+from ipusim.jit import jit
 from ipusim.lower.search import candidates
 from ipusim.program.graph import Boxes, Rows
 from ipusim.program.mapping import I32, I64, Mapping, concat
@@ -34,7 +35,7 @@ SIZES = ("batch", "groups", "co", "ci", "oh", "ow", "kh", "kw", "pad_y", "pad_x"
 @dataclass(frozen=True, slots=True)
 class Partition:
     """How many ways each axis is split over tiles, the grains that a tile's share must be a multiple of, and the bytes
-    of an operand's element.
+    of an operand's element.  `series_x`, `series_w`: serial steps that have a part of each operand.
     """
 
     batch: int = 1
@@ -49,6 +50,16 @@ class Partition:
     grain_ci: int = 1
     grain_ky: int = 1
     element_bytes: int = 2
+    series_x: int = 1
+    series_w: int = 1
+
+
+@jit
+def least_piece(nbytes: int, size: int, steps: int) -> int:
+    """Elements of `size` bytes that an operand is not cut below: `nbytes` over all serial steps, whose parts of it lie
+    on the same tiles.
+    """
+    return max(1, nbytes // (size * steps))
 
 
 @final
@@ -104,7 +115,7 @@ def geometry(s: ConvShape, p: Partition) -> Geometry:
         w=_boxes([(lo[k], hi[k]) for k in ("g", "co", "ci", "ky")] + [every]),
         partials=_boxes([(piece, piece + 1)] + [(lo[k], hi[k]) for k in ("b", "g", "co", "y", "x")]),
         partial_map=_partial_map(s, edge, grid),
-        weight_map=_weight_map(s, edge, grid, min(p.grain_ci, STORED_GROUP), MIN_WEIGHT_BYTES // p.element_bytes),
+        weight_map=_weight_map(s, edge, grid, min(p.grain_ci, STORED_GROUP), _least_weights(p)),
         pieces=_pieces(edge),
     )
 
@@ -137,6 +148,10 @@ def _partial_map(s: ConvShape, edge: dict[str, I32], grid: I32) -> Mapping:
     shape = (pieces, s.batch, s.groups, s.co, s.out_height, s.out_width)
     bounds = (np.arange(pieces + 1, dtype=np.int32), edge["b"], edge["g"], edge["co"], edge["y"], edge["x"])
     return Mapping(shape, bounds, np.ascontiguousarray(tiles))
+
+
+def _least_weights(p: Partition) -> int:
+    return int(least_piece(MIN_WEIGHT_BYTES, p.element_bytes, p.series_w))
 
 
 def _weight_map(s: ConvShape, edge: dict[str, I32], grid: I32, grain: int, least: int) -> Mapping:
@@ -175,7 +190,8 @@ def operand_map(s: ConvShape, p: Partition) -> Mapping | None:
     shape = (s.batch, s.groups, s.ci, s.height, s.width)
     coarse = Mapping(shape, (cut[1], cut[2], channels, rows, columns), users[..., 0].copy())
     grains = (1, 1, min(p.grain_ci, STORED_GROUP), 1, 1)
-    return subdivide(coarse, users, keep=0, grains=grains, least=MIN_ACTIVATION_BYTES // p.element_bytes)
+    least = int(least_piece(MIN_ACTIVATION_BYTES, p.element_bytes, p.series_x))
+    return subdivide(coarse, users, keep=0, grains=grains, least=least)
 
 
 def _field_cuts(out: I32, stride: int, size: int, halo: int) -> I32 | None:

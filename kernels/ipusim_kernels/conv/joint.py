@@ -264,7 +264,7 @@ def _priced(three: tuple[Candidate, Candidate, Candidate], chip: ChipSpec) -> tu
         wide = np.array([pass_rows(row)[number] for row in rows], np.int64).reshape(-1, len(cost.AXES))
         each, needs = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
         numbers = (plan.shape_numbers(c.shape), c.method.numbers(), c.moves.numbers(), plan._machine(chip))
-        _price_rows(wide, *numbers, plan._stage_table(), each, needs)
+        _price_rows(wide, *numbers, plan._stage_table(chip.tiles), each, needs)
         cycles = np.minimum(cycles + each, int(cost.NEVER))
         memory = np.maximum(memory, needs)
     return rows, cycles, memory

@@ -3,7 +3,8 @@
 Operands come as activations (N, G, Ci, H, W) and weights (G, Co, Ci, KH, KW).  The plan's transform is a view where
 elements keep their order and a rearrangement where they do not.  A serial loop is unrolled, its code held once: each
 step slices its operands, convolves, and adds to the sums of the steps before (in channels) or updates its part of the
-result (out channels).  The first step over in channels makes the sums, so it adds nothing.
+result (out channels).  The first step over in channels makes the sums, so it adds nothing.  Zeros that a vertex wants
+around its operands are written in a superstep before it.
 """
 
 from __future__ import annotations
@@ -302,7 +303,9 @@ def _one(work: Pass, geo: Geometry, x: Tensor, w: Tensor, name: str, out: Tensor
     fields = (Field("x", "in", x, geo.x), Field("w", "in", w, geo.w), Field("partials", "out", partials, geo.partials))
     vertices = VertexGroup(CODELETS[work.plan.method.kind], attrs, geo.rows, fields)
     zeros = _zeros(work, geo, name)
-    work.add(f"{name}convolve", *([zeros] if zeros else []), vertices)
+    if zeros:
+        work.add(f"{name}zeros", zeros)
+    work.add(f"{name}convolve", vertices)
     if direct:
         return partials
     if not stages:
@@ -337,8 +340,8 @@ def _zeros(work: Pass, geo: Geometry, name: str) -> VertexGroup | None:
     key = ("zeros", count)
     mapping = geo.partial_map.memo(key, lambda: Mapping((tiles, count), bounds, geo.rows.tile.copy()[:, None]))
     made = work.variable((tiles, count), work.dtype, f"{name}zeros", mapping)
-    attrs = ZeroAttrs(work.dtype.bytes, work.low.chip.exchange.bytes_per_cycle)
-    return VertexGroup(ZERO, attrs, _share_rows(mapping), (Field("out", "out", made, Boxes.shares(mapping)),))
+    fields = (Field("out", "out", made, Boxes.shares(mapping)),)
+    return VertexGroup(ZERO, ZeroAttrs(work.dtype.bytes), _share_rows(mapping), fields)
 
 
 def _update(work: Pass, made: Tensor, target: Tensor, name: str) -> None:

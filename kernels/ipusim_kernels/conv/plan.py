@@ -1,9 +1,12 @@
 """The convolution planner: every transform, method, partition and serial split; the cheapest that fits.
 
 The cost of a plan is in `cost`.  A plan may use the tile's memory times the memory proportion.  The search (poplibs
-lib/poplin/ConvPlan.cpp): the fewest cycles under that bound; if no plan keeps it, the bound is doubled until it is
-twice the tile's memory; at last the fewest cycles without a bound.  Serial splits only cost cycles, so they are tried
-only if the best plan without them breaks the bound.  The runner-up is the best plan of another method.
+lib/poplin/ConvPlan.cpp): the fewest cycles under that bound, which is never below 1.5 times the least that any plan
+needs, as the last third of that would cost up to two hundred times the cycles.  poplibs doubles a bound that no plan
+keeps, so it ends between the least and twice it; one bound instead makes sure that a lower proportion never gives a
+faster plan, nor one that needs more.
+Serial splits only cost cycles, so they are tried only if the best plan without them breaks the bound.  The runner-up is
+the best plan of another method.
 
 Omitted: joint planning of training passes (see joint), splits of both kinds of channels in series at once (as in
 poplibs), and plans over several IPUs.
@@ -24,13 +27,15 @@ from ipusim.hw.spec import ChipSpec
 from ipusim.lower.rules import Options, PlanNote
 from ipusim_kernels.conv import bounds, cost
 from ipusim_kernels.conv.geometry import STORED_GROUP, Partition
-from ipusim_kernels.conv.methods import Method, hmac_methods, matrix_methods
+from ipusim_kernels.conv.methods import SLIC_WINDOW, Method, hmac_methods, matrix_methods
 from ipusim_kernels.conv.moves import Moves, Sizes, moves
 from ipusim_kernels.conv.shape import ConvShape
 from ipusim_kernels.conv.transform import Transform, transforms
 from ipusim_kernels.reduce.cycles import conv_reduce_stages
 
 ROWS = 400_000  # rows of a ranking; more candidates than any layer of the zoo has
+SLACK = 1.5  # [poplibs lib/poplin/ConvPlan.cpp] least bound over what the leanest plan needs; by its doubling 1 to 2
+FIRST = 3  # candidates, of about 50, that are searched before the others
 Table = NDArray[np.int64]
 
 
@@ -228,10 +233,12 @@ def _with_methods(
 ) -> Iterator[Candidate]:
     numbers = shape_numbers(shape)
     batch, groups, ci, co, *rest = numbers
-    macs, copy_bytes = shape.macs // (groups * ci * co), chip.tile.copy_bytes_per_cycle
+    positions, copy_bytes = shape.batch * shape.out_height * shape.out_width, chip.tile.copy_bytes_per_cycle
     for m in methods:
+        kernel = _up(shape.kernel_height, m.amp_height)
+        kernel *= _up(shape.kernel_width, SLIC_WINDOW) if m.kind == "SLIC" else shape.kernel_width
         padded = (_up(groups, m.group_group), _up(ci, m.in_group), _up(co, m.out_group))
-        least = macs * padded[0] * padded[1] * padded[2] // (m.peak * chip.tiles)
+        least = positions * kernel * padded[0] * padded[1] * padded[2] // (m.peak * chip.tiles)
         # tried first is what tends to win: long passes of the matrix unit
         promise = least * (4 + m.amp_height if m.kind == "AMP Nx1" else 4)
         sizes = ((groups, ci, co), padded)
@@ -250,10 +257,10 @@ def _up(n: int, grain: int) -> int:
 # -- search ------------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=1)
-def _stage_table(limit: int = 4096) -> NDArray[np.int32]:
-    """Partials left after the next reduction stage, by depth."""
-    return np.array([(*conv_reduce_stages(d), 1)[0] for d in range(1, limit + 1)], np.int32)
+@lru_cache(maxsize=8)
+def _stage_table(tiles: int) -> NDArray[np.int32]:
+    """Partials left after the next reduction stage, by depth, which is no more than the tiles."""
+    return np.array([(*conv_reduce_stages(d), 1)[0] for d in range(1, tiles + 1)], np.int32)
 
 
 @lru_cache(maxsize=64)
@@ -293,7 +300,7 @@ def _search(
     below = cost.NEVER if limit is None else limit
     found = np.full(12, below, np.int64)
     how = c.moves.numbers()
-    table, rules = _stage_table(), (bound, int(c.together), below)
+    table, rules = _stage_table(chip.tiles), (bound, int(c.together), below, 0)
     kept = bounds.search(serial, c.numbers, c.method.numbers(), how, _machine(chip), table, rules, found, rows)
     return kept, found
 
@@ -302,13 +309,16 @@ Best = tuple[Candidate, Table]
 
 
 def _cheapest(
-    wanted: Request, chip: ChipSpec, bound: int, serial: bool, without: str | None = None
+    wanted: Request, chip: ChipSpec, bound: int, serial: bool, without: str | None = None, smallest: bool = False
 ) -> Best | None:
-    """The cheapest plan within `bound` bytes, of any method but `without`."""
+    """The cheapest plan within `bound` bytes, or the `smallest`, of any method but `without`."""
     best: Best | None = None
-    for group in (0, 1):
-        limit = cost.NEVER if best is None else int(best[1][0])
-        listed = _hmac(wanted, chip, limit) if group else _matrix(wanted, chip)
+    matrix = _matrix(wanted, chip)
+    # what the first give is a limit that spares most of the others
+    for number in range(3):
+        limit = cost.NEVER if best is None or smallest else int(best[1][0])
+        bound = int(best[1][1]) if best is not None and smallest else bound
+        listed = (matrix[:FIRST], matrix[FIRST:])[number] if number < 2 else _hmac(wanted, chip, limit)
         tried = [c for c in listed if c.method.kind != without and c.least <= limit]
         if not tried:
             continue
@@ -319,13 +329,12 @@ def _cheapest(
             np.array([c.method.numbers() for c in tried], np.int64),
             np.array([c.moves.numbers() for c in tried], np.int64),
             _machine(chip),
-            _stage_table(),
+            _stage_table(chip.tiles),
             np.array([(c.least, c.together) for c in tried], np.int64),
-            bound,
-            limit,
+            (bound, limit, int(smallest)),
             found,
         )
-        if which >= 0 and (best is None or tuple(found[:3]) < tuple(best[1][:3])):
+        if which >= 0 and (best is None or bounds._before(found, best[1], int(smallest))):
             best = tried[which], found
     return best
 
@@ -344,13 +353,10 @@ def _bounded(wanted: Request, chip: ChipSpec, allowed: int, without: str | None)
     best = _cheapest(wanted, chip, cost.NEVER, False, without)
     if best is None or best[1][1] <= allowed:
         return best
-    bound = max(1, allowed)
-    while bound <= 2 * chip.tile.memory_bytes:
-        found = _cheapest(wanted, chip, bound, True, without)
-        if found:
-            return found
-        bound *= 2
-    return best
+    if _cheapest(wanted, chip, int(allowed / SLACK), True, without, smallest=True) is None:
+        least = _cheapest(wanted, chip, int(best[1][1]), True, without, smallest=True)
+        allowed = max(allowed, int(SLACK * (least or best)[1][1]))
+    return _cheapest(wanted, chip, allowed, True, without)
 
 
 @lru_cache(maxsize=4096)
@@ -365,7 +371,7 @@ def _made(wanted: Request, c: Candidate, row: Table, chip: ChipSpec, allowed: in
     items = np.zeros(len(cost.ITEMS), np.int64)
     moved = c.moves
     numbers = c.numbers, c.method.numbers(), moved.numbers(), _machine(chip)
-    _, temporary = cost.estimate(ways, *numbers, _stage_table(), cost.NEVER, items)
+    _, temporary = cost.estimate(ways, *numbers, _stage_table(chip.tiles), cost.NEVER, items)
     groups, ci, ky, co, batch, oy, ox, serial_ci, serial_co = ways
     m = c.method
     return Plan(
@@ -375,6 +381,8 @@ def _made(wanted: Request, c: Candidate, row: Table, chip: ChipSpec, allowed: in
             *(batch, groups, co, ci, ky, oy, ox),
             *(m.group_group, m.out_group, m.in_group, m.amp_height),
             element_bytes=2 if m.half else 4,
+            series_x=serial_ci,
+            series_w=serial_ci * serial_co,
         ),
         serial_ci=serial_ci,
         serial_co=serial_co,

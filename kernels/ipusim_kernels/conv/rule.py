@@ -106,7 +106,7 @@ def lower_matmul(low: Lowering, op: MatMul, node: Node, inputs: Sequence[Tensor]
     groups, m, k = a.shape
     n = b.shape[2]
     stored = (_stored(a, 2), _stored(b, 1))
-    chosen, joint = _matmul_plan(low, (groups, m, k, n), a.dtype, stored)
+    chosen, joint = matmul_plan(low, (groups, m, k, n), a.dtype, stored)
     field = a.transpose((0, 2, 1)).reshape((1, groups, k, 1, m))
     weights = b.transpose((0, 2, 1)).reshape((groups, n, k, 1, 1))
     work = Pass(low, chosen, field, weights, a.dtype)
@@ -118,7 +118,7 @@ def lower_matmul(low: Lowering, op: MatMul, node: Node, inputs: Sequence[Tensor]
     return [result.reshape((*lead, m, n)).reshape(shape_out)]
 
 
-def _matmul_plan(
+def matmul_plan(
     low: Lowering, sizes: tuple[int, int, int, int], dtype: DType, stored: tuple[int, int]
 ) -> tuple[Plan, bool]:
     """The plan of [groups, m, k] x [groups, k, n], and whether it was made with its training passes."""

@@ -13,8 +13,11 @@ from typing import final
 
 import numpy as np
 
+from ipusim.hw.cost import COPY_WORD_BYTES, copy_cycles
 from ipusim.jit import jit
 from ipusim.program.codelet import Array, Codelet
+
+WORKERS = 6
 
 
 @jit
@@ -36,9 +39,13 @@ def add_in_place_cycles(elements: int, half: bool) -> int:
 
 
 @jit
-def zero_cycles(nbytes: int, bytes_per_cycle: int) -> int:
-    """Tile cycles of writing zeros around operands, which poplibs charges at the exchange rate."""
-    return (nbytes + bytes_per_cycle - 1) // bytes_per_cycle
+def zero_cycles(nbytes: int) -> int:
+    """Tile cycles of writing zeros around operands, a copy of one run on the tile; 0 for none.
+
+    In poplibs copies of a constant come before the vertex (lib/poplin/ConvVertices.cpp, `Padder`); its planner prices
+    them at the exchange rate.
+    """
+    return copy_cycles(1, (nbytes + COPY_WORD_BYTES - 1) // COPY_WORD_BYTES, WORKERS)
 
 
 @final
@@ -117,14 +124,13 @@ ADD = Codelet("popops::BinaryOp1DInPlace", ("elements",), _add, add_compute, add
 @final
 @dataclass(frozen=True, slots=True)
 class ZeroAttrs:
-    """Bytes of an element, and bytes that the tile writes per cycle."""
+    """Bytes of an element."""
 
     element_bytes: int
-    bytes_per_cycle: int
 
 
 def _zero(attrs: ZeroAttrs, elements: int) -> int:
-    return zero_cycles(elements * attrs.element_bytes, attrs.bytes_per_cycle)
+    return zero_cycles(elements * attrs.element_bytes)
 
 
 def zero_batched(attrs: ZeroAttrs, arrays: Sequence[Array]) -> None:

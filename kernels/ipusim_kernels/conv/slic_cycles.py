@@ -9,6 +9,7 @@ groups is counted once.
 from __future__ import annotations
 
 from ipusim.jit import jit
+from ipusim_kernels.conv.amp_cycles import runs_of_worker
 
 
 @jit
@@ -98,15 +99,16 @@ def slic_balanced(
     total = rows * row_length
     start = slic_start(half8, groups_per_group)
     end_cost = 2 if half8 else 0
+    row_zero = slic_run(row_length, stride, chains, half_partials, True)
+    row_add = slic_run(row_length, stride, chains, half_partials, False)
     worst_zero, worst_add = 0, 0
     for worker in range(6):
-        at, end = worker * total // 6, (worker + 1) * total // 6
-        zero, add = start + end_cost, start + end_cost
-        while at < end:
-            stop = min(end, (at // row_length + 1) * row_length)
-            zero += slic_run(stop - at, stride, chains, half_partials, True)
-            add += slic_run(stop - at, stride, chains, half_partials, False)
-            at = stop
+        head, whole, tail = runs_of_worker(worker, total, row_length)
+        zero, add = start + end_cost + whole * row_zero, start + end_cost + whole * row_add
+        for n in (head, tail):
+            if n:
+                zero += slic_run(n, stride, chains, half_partials, True)
+                add += slic_run(n, stride, chains, half_partials, False)
         worst_zero, worst_add = max(worst_zero, zero), max(worst_add, add)
     return slic_total(
         slic_inner(worst_zero, total, half8, True),

@@ -7,18 +7,23 @@ the like are (exp, tanh and sigmoid are our own: `recurrent.functions`).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
+
+import numpy as np
 
 from ipusim.workload import ops, ops_shape
 from ipusim.workload.graph import Node, Value, Workload
 from ipusim.workload.ops import TensorType
 from ipusim.workload.ops_loop import Loop, While
-from ipusim.workload.ops_mcmc import Composite, Leapfrog, Metropolis
+from ipusim.workload.ops_mcmc import Composite, Evaluate, Leapfrog, Metropolis
 from ipusim.workload.ops_random import Dropout, Random
+from ipusim_kernels.conv.numeric_tile import LANES
 from ipusim_kernels.fused import kernels
 from ipusim_kernels.fused.writer import (
     Call,
+    Late,
     Leave,
     Next,
     Number,
@@ -32,6 +37,7 @@ from ipusim_kernels.fused.writer import (
 from ipusim_kernels.poprand.rule import parameters
 from ipusim_kernels.poprand.streams import KINDS
 
+CHAIN: Final = 512  # [own choice] numbers that one accumulator sums: at most half a thousand roundings
 _CASTS: Final = {"f": "F({a})", "i": "np.int32({a})", "b": "{a} != 0"}
 
 
@@ -45,13 +51,15 @@ def _elementwise(w: Writer, node: Node, expression: str) -> None:
 def _unary(w: Writer, node: Node) -> None:
     op = node.op
     assert isinstance(op, ops.Unary)
-    if op.kind in kernels.VECTOR:
+    kind = op.kind
+    if kind in kernels.VECTOR:
         operands = [(w.of(node.inputs[0]), [1]), (w.fresh(node.outputs[0]), [1])][::-1]
-        w.call(kernels.vector(op.kind), op.kind, [node.outputs[0].type.elements], operands, [w.scratch()])
-    elif op.kind in kernels.UNARY:
-        _elementwise(w, node, kernels.UNARY[op.kind])
+        count = node.outputs[0].type.elements
+        w.call(lambda pattern: kernels.vector(kind, pattern), kind, [count], operands, [w.scratch()])
+    elif kind in kernels.UNARY:
+        _elementwise(w, node, kernels.UNARY[kind])
     else:
-        raise unknown(node, op.kind)
+        raise unknown(node, kind)
 
 
 def _binary(w: Writer, node: Node) -> None:
@@ -71,7 +79,7 @@ def _clip(w: Writer, node: Node) -> None:
     op, out = node.op, node.outputs[0]
     assert isinstance(op, ops.Clip)
     source, target, own = w.of(node.inputs[0]), w.fresh(out), row_major(out.shape)
-    for limit, text in ((op.lo, "max({a}, {b})"), (op.hi, "min({a}, {b})")):
+    for limit, text in ((op.lo, kernels.AT_LEAST), (op.hi, kernels.AT_MOST)):
         if limit is not None:
             w.apply(text, out.shape, [(target, own), (source, own), (w.scalar(limit, out.dtype), [0] * len(own))])
             source = target
@@ -99,8 +107,14 @@ def _strided(w: Writer, out: Value, source: Place, strides: Sequence[int], offse
 def _transpose(w: Writer, node: Node) -> None:
     op, x, out = node.op, node.inputs[0], node.outputs[0]
     assert isinstance(op, ops_shape.Transpose)
-    own = row_major(x.shape)
-    _strided(w, out, w.of(x), [own[a] for a in op.perm])
+    strides, source = [row_major(x.shape)[a] for a in op.perm], w.of(x)
+    last = len(op.perm) - 2
+    if all(n == 1 or s == t for n, s, t in zip(out.shape, strides, row_major(out.shape), strict=True)):
+        w.names[out.name] = source
+    elif op.perm == (*range(last), last + 1, last):
+        w.late[out.name] = Late(source, lambda: _strided(w, out, source, strides))
+    else:
+        _strided(w, out, source, strides)
 
 
 def _slice(w: Writer, node: Node) -> None:
@@ -155,7 +169,7 @@ def _dynamic(
 ) -> None:  # fmt: skip
     letter = operands[0][0].array
     numbers: list[Number] = [w.of(index), most, stride * kernels.BYTES[letter]]
-    w.call(kernels.moving(kind, letter), kind, shape, operands, numbers)
+    w.call(lambda pattern: kernels.moving(kind, letter, pattern), kind, shape, operands, numbers)
 
 
 def _dynamic_slice(w: Writer, node: Node) -> None:
@@ -169,8 +183,12 @@ def _dynamic_slice(w: Writer, node: Node) -> None:
 def _dynamic_update(w: Writer, node: Node) -> None:
     op, (x, value, index), out = node.op, node.inputs, node.outputs[0]
     assert isinstance(op, ops_shape.DynamicUpdate)
-    own, target = row_major(x.shape), w.fresh(out)
-    w.copy(w.of(x), target, x.type.elements)
+    own = row_major(x.shape)
+    if x.name in w.owned:
+        target = w.names[out.name] = w.of(x)
+    else:
+        target = w.fresh(out)
+        w.copy(w.of(x), target, x.type.elements)
     operands = [(target, own), (w.of(value), row_major(value.shape))]
     _dynamic(w, "update", value.shape, operands, index, x.shape[op.axis] - value.shape[op.axis], own[op.axis])
 
@@ -183,14 +201,47 @@ def _matmul(w: Writer, node: Node) -> None:
     m, depth = (a.shape[-2] if len(a.shape) > 1 else 1), a.shape[-1]
     n = b.shape[-1] if len(b.shape) > 1 else 1
     lead = out.shape[: len(out.shape) - (len(a.shape) > 1) - (len(b.shape) > 1)]
-    target = w.fresh(out)
-    w.fill(target, out.type.elements, 0.0)
-    counts, shapes = [m * n, m * depth, depth * n], [lead, a.shape[:-2], b.shape[:-2]]
-    strides = [
-        [*(s * c for s in broadcast_strides(shape, lead)), 1] for shape, c in zip(shapes, counts, strict=True)
-    ]
-    operands = list(zip([target, w.of(a), w.of(b)], strides, strict=True))
-    w.call(kernels.product(), "product", [*lead, 1], operands, [m, depth, n], whole=1)
+    late = w.late.get(a.name)
+    left = (late.source if late else w.of(a)), a.shape[:-2], m * depth
+    right, turned = (w.of(b), b.shape[:-2], depth * n), late is not None
+    if n == 1 and turned:  # the columns that lie in rows, weighted and added
+        left, right, m, n, turned = right, left, 1, m, False
+    taps = [k * (m if turned else 1) for k in range(depth)] + [1 if turned else depth]
+    held = [w.held(np.array(x, np.int32)) for x in (taps, [k * n for k in range(depth)])]
+    operands = [
+        (place, [*(s * size for s in broadcast_strides(shape, lead)), 1])
+        for place, shape, size in ((w.fresh(out), lead, m * n), left, right)
+    ] + [(place, [*[0] * len(lead), 1]) for place in held]
+    kind = "wide" if n >= LANES else "narrow"
+    w.call(lambda pattern: kernels.product(kind, pattern), "product", [*lead, 1], operands, [m, depth, n], whole=1)
+
+
+def _fold(
+    w: Writer,
+    kind: str,
+    shape: Sequence[int],
+    target: tuple[Place, Sequence[int], int],
+    source: tuple[Place, Sequence[int]],
+) -> None:
+    """`target` (place, strides, elements) of a reduction over `shape`; sums of many numbers are made of sums of `CHAIN`
+    of them, so that rounding does not grow with their count.
+    """
+    place, to, count = target
+    w.fill(place, count, kernels.REDUCE[kind][0])
+    long = max(range(len(shape)), key=lambda a: 0 if to[a] else shape[a], default=0)
+    if not shape or to[long] or shape[long] <= 2 * CHAIN or kind not in kernels.SUMS:
+        w.call(lambda pattern: kernels.reduction(kind, pattern), kind, shape, [(place, to), source])
+        return
+    own, blocks = list(source[1]), shape[long] // CHAIN
+    parts = w.room("f", count * blocks)
+    inner = [*shape[:long], CHAIN, *shape[long + 1 :]]
+    pieces = [blocks, *inner], (parts, [count, *to], count * blocks), (source[0], [CHAIN * own[long], *own])
+    _fold(w, kind, *pieces)
+    _fold(w, "sum", [blocks, count], (place, [0, 1], count), (parts, [count, 1]))
+    rest = [*inner[:long], shape[long] - blocks * CHAIN, *inner[long + 1 :]]
+    if rest[long]:
+        after = source[0].moved(blocks * CHAIN * own[long]), own
+        w.call(lambda pattern: kernels.reduction(kind, pattern), kind, rest, [(place, to), after])
 
 
 def _reduce(w: Writer, node: Node) -> None:
@@ -198,11 +249,10 @@ def _reduce(w: Writer, node: Node) -> None:
     assert isinstance(op, ops.Reduce)
     if op.kind not in kernels.REDUCE or not x.dtype.is_float:
         raise unknown(node, op.kind)
-    first, _, last = kernels.REDUCE[op.kind]
+    last = kernels.REDUCE[op.kind][2]
     target, count = w.fresh(out), out.type.elements
     to = broadcast_strides(ops.reduced_shape(x.shape, op.axes, True), x.shape)
-    w.fill(target, count, first)
-    w.call(kernels.reduction(op.kind), op.kind, x.shape, [(target, to), (w.of(x), row_major(x.shape))])
+    _fold(w, op.kind, x.shape, (target, to, count), (w.of(x), row_major(x.shape)))
     if last == "mul":
         scale = w.scalar(count / x.type.elements)
         w.apply(kernels.BINARY["mul"], [count], [(target, [1]), (target, [1]), (scale, [0])])
@@ -210,16 +260,21 @@ def _reduce(w: Writer, node: Node) -> None:
         w.apply(kernels.UNARY[last], [count], [(target, [1]), (target, [1])])
 
 
-def emit_all(w: Writer, workload: Workload, inputs: Sequence[Place]) -> list[Place]:
-    """The instructions of a workload on given places; the places of its outputs.  Its names are its own."""
-    before, w.names = w.names, {}
+def emit_all(
+    w: Writer, workload: Workload, inputs: Sequence[Place], owned: frozenset[str] = frozenset()
+) -> list[Place]:
+    """The instructions of a workload on given places; the places of its outputs.  Its names are its own; `owned` are
+    those of inputs whose places may be overwritten.
+    """
+    before = w.names, w.late, w.owned
+    w.names, w.late, w.owned = {}, {}, owned
     w.names.update((v.name, n) for v, n in zip(workload.inputs, inputs, strict=True))
     for key, constant in workload.constants.items():
         w.constant(Value(key, TensorType(constant.shape, constant.dtype)), constant)
     for node in workload.nodes:
         emit(w, node)
-    made = [w.names[v.name] for v in workload.outputs.values()]
-    w.names = before
+    made = [w.of(v) for v in workload.outputs.values()]
+    w.names, w.late, w.owned = before
     return made
 
 
@@ -238,9 +293,18 @@ def _loop(w: Writer, node: Node) -> None:
     if isinstance(op, While):
         (test,) = emit_all(w, op.condition, places)
         w.instructions.append(Leave(repeat, test))
-    _carry(w, emit_all(w, op.body, places), carried, sizes)
+    _carry(w, emit_all(w, op.body, places, _updated(op.body)), carried, sizes)
     w.instructions.append(Next(start))
     repeat.end = len(w.instructions)
+
+
+def _updated(body: Workload) -> frozenset[str]:
+    """Carried values that a body only overwrites in part: records are written where they lie."""
+    readers = Counter(v.name for node in body.nodes for v in node.inputs)
+    readers.update(v.name for v in body.outputs.values())
+    made = {node.outputs[0].name: node for node in body.nodes if isinstance(node.op, ops_shape.DynamicUpdate)}
+    pairs = [(v.name, made.get(out.name)) for v, out in zip(body.inputs, body.outputs.values(), strict=False)]
+    return frozenset(name for name, node in pairs if node and node.inputs[0].name == name and readers[name] == 1)
 
 
 def _carry(w: Writer, made: list[Place], carried: Sequence[Place], sizes: Sequence[int]) -> None:
@@ -271,6 +335,7 @@ def _random(w: Writer, node: Node) -> None:
     kind, a, b, alpha = parameters(op)
     found, source, target = w.layout(out.shape), node.inputs and w.of(node.inputs[0]), w.fresh(out)
     if source:
+        found = next(w.masks)
         w.copy(source, target, out.type.elements)
     if op.seed not in w.states:
         w.states[op.seed] = w.room("u", w.words)
@@ -287,6 +352,7 @@ EMIT: Final[dict[type[ops.Op], Callable[[Writer, Node], None]]] = {
     ops.Clip: _clip,
     ops.MatMul: _matmul,
     ops.Reduce: _reduce,
+    Evaluate: _composite,
     Leapfrog: _composite,
     Metropolis: _composite,
     Random: _random,

@@ -4,10 +4,14 @@ A function gets the address of a table of int64: rows, elements of a row, outer 
 address of each operand (the result first), the strides of each along a row in elements, and for every outer axis its
 size, a counter (0 between calls) and the stride of each operand in bytes.  Functions are compiled one by one when first
 used, kept on disk (`ipusim.lang.keep`), and called by address, so that a workload adds no machine code of its own.
+
+Each is written for one pattern: a character for the stride of each operand along a row, 1, 0, or s for any, and a + if
+there are outer axes.  Compiling takes as long as the text is, so it has the loops of its pattern alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -15,16 +19,18 @@ from typing import Final
 
 from ipusim.lang import keep
 from ipusim_kernels.conv import numeric_tile
+from ipusim_kernels.fused import products
+from ipusim_kernels.fused import rows as walk
+from ipusim_kernels.fused.rows import HEADER
 from ipusim_kernels.poprand import streams
-from ipusim_kernels.recurrent import functions, numeric
+from ipusim_kernels.recurrent import functions
 
-HEADER: Final = 6
 BYTES: Final = {"f": 4, "i": 4, "b": 1}
 _AT: Final = {"f": "f32_at", "i": "i32_at", "b": "u8_at"}
 _CHUNK: Final = 1024  # [own choice] elements that exp and its like work on at a time: they stay in the first cache
 
 UNARY: Final = {
-    "relu": "max({a}, ZERO)",
+    "relu": "ZERO if {a} < ZERO else {a}",
     "log": "np.log({a})",
     "sqrt": "np.sqrt({a})",
     "rsqrt": "ONE / np.sqrt({a})",
@@ -51,8 +57,8 @@ BINARY: Final = {
     "add": "{a} + {b}",
     "sub": "{a} - {b}",
     "mul": "{a} * {b}",
-    "max": "max({a}, {b})",
-    "min": "min({a}, {b})",
+    "max": "{a} if {a} > {b} or {a} != {a} else {b}",
+    "min": "{a} if {a} < {b} or {a} != {a} else {b}",
     "equal": "{a} == {b}",
     "less": "{a} < {b}",
     "less_equal": "{a} <= {b}",
@@ -63,26 +69,30 @@ BINARY: Final = {
     "or": "{a} or {b}",
     "xor": "{a} != {b}",
 }
+#: Limits of {a}: what is no number stays so, as with max and min.
+AT_LEAST, AT_MOST = "{b} if {a} < {b} else {a}", "{b} if {a} > {b} else {a}"
 FLOAT_BINARY: Final = {"div": "{a} / {b}", "pow": "{a} ** {b}"}
-#: First value, step, and what follows the last one (None: nothing).
+#: First value, step, and what follows the last one (None: nothing).  One of max or min that is no number decides.
 REDUCE: Final[dict[str, tuple[float, str, str | None]]] = {
     "sum": (0.0, "{s} + {x}", None),
     "mean": (0.0, "{s} + {x}", "mul"),
-    "max": (float("-inf"), "max({s}, {x})", None),
-    "min": (float("inf"), "min({s}, {x})", None),
+    "max": (float("-inf"), "{x} if {x} > {s} or {x} != {x} else {s}", None),
+    "min": (float("inf"), "{x} if {x} < {s} or {x} != {x} else {s}", None),
     "prod": (1.0, "{s} * {x}", None),
     "sum_square": (0.0, "{s} + {x} * {x}", None),
     "l1": (0.0, "{s} + abs({x})", None),
     "l2": (0.0, "{s} + {x} * {x}", "sqrt"),
 }
+SUMS: Final = ("sum", "mean", "sum_square", "l1", "l2")
 
 _HEAD: Final = """\
 import numpy as np
 
 from ipusim.address import f32_at, f64_at, i32_at, i64_at, u32_at, u8_at
+from ipusim_kernels.fused.products import narrow, wide
+from ipusim_kernels.fused.rows import advance
 from ipusim_kernels.poprand.streams import fill
 from ipusim_kernels.recurrent.functions import exp, sigmoid, tanh
-from ipusim_kernels.recurrent.numeric import accumulate
 
 F = np.float32
 ZERO, ONE = F(0), F(1)
@@ -98,7 +108,7 @@ def table_size(operands: int, axes: int) -> int:
 def _sources() -> str:
     """Hash of the modules whose functions are copied into the machine code."""
     made = sha256()
-    for module in (functions, numeric, numeric_tile, streams):
+    for module in (functions, numeric_tile, products, streams, walk):
         made.update(Path(module.__file__ or "").read_bytes())
     return made.hexdigest()
 
@@ -107,119 +117,111 @@ def _indented(lines: list[str], depth: int) -> list[str]:
     return [" " * 4 * depth + line for line in lines]
 
 
-def rows(types: str, inner: list[str], before: tuple[str, ...] = ()) -> str:
-    """A function that runs `inner` for each row; there p0, p1, ... are the operands' addresses, s0, s1, ... their
-    strides, n the elements of a row, t the table.  `types` has a letter for each operand: f, i or b.
+def pattern_of(strides: Sequence[int], elements: int, axes: int) -> str:
+    """The pattern of rows and outer axes: all s if one stride is neither 1 nor 0, so that there are few patterns."""
+    outer = "+" if axes else ""
+    if elements == 1:
+        return "1" * len(strides) + outer
+    if any(s not in (0, 1) for s in strides):
+        return "s" * len(strides) + outer
+    return "".join(map(str, strides)) + outer
+
+
+def rows(
+    types: str, pattern: str, inner: list[str], before: tuple[str, ...] = (), after: tuple[str, ...] = ()
+) -> str:
+    """A function that runs `inner` for each row; there t is the table, whose numbers from `HEADER` on are the addresses
+    of the row's operands, and n the elements of a row.  `types` has a letter for each operand: f, i or b.
     """
     many = len(types)
     first = HEADER + 2 * many
-    lines = [f"t = i64_at(table, {first})", "n, axes = t[1], t[2]"]
-    lines += [f"p{k} = t[{HEADER + k}]" for k in range(many)]
-    lines += [f"s{k} = t[{HEADER + many + k}]" for k in range(many)]
-    lines += [*before, f"o = i64_at(table + {8 * first}, axes * {2 + many})", "for _ in range(t[0]):"]
-    lines += _indented(inner, 1)
-    lines += _indented(
-        [
-            "axis = axes - 1",
-            "while axis >= 0:",
-            f"    k = axis * {2 + many}",
-            "    o[k + 1] += 1",
-            *(f"    p{k} += o[k + {2 + k}]" for k in range(many)),
-            "    if o[k + 1] < o[k]:",
-            "        break",
-            "    o[k + 1] = 0",
-            *(f"    p{k} -= o[k] * o[k + {2 + k}]" for k in range(many)),
-            "    axis -= 1",
-        ],
-        1,
-    )
-    return _function(lines)
+    lines = [f"t = i64_at(table, {first})", "n = t[1]", *before]
+    if pattern.endswith("+"):
+        lines += [f"outer = i64_at(table + {8 * first}, t[2] * {2 + many})", "for _ in range(t[0]):"]
+        lines += _indented([*inner, "advance(t, outer)"], 1)
+    else:
+        lines += inner
+    return _function([*lines, *after])
 
 
 def _function(lines: list[str]) -> str:
     return "\n".join([f"# {_sources()}", _HEAD, "", "def group(table, low, high):", *_indented(lines, 1), ""])
 
 
-def _views(types: str, unit: bool = False) -> list[str]:
-    """Arrays x0, x1, ... over a row of each operand, whose first element is b0, b1, ... there."""
-    if unit:
-        return [f"x{k} = {_AT[c]}(p{k}, n)" for k, c in enumerate(types)]
-    first = [f"b{k} = max((1 - n) * s{k}, 0)" for k in range(len(types))]
-    return first + [
-        f"x{k} = {_AT[c]}(p{k} - b{k} * {BYTES[c]}, (n - 1) * abs(s{k}) + 1)" for k, c in enumerate(types)
-    ]
+def _views(types: str, pattern: str) -> list[str]:
+    """Arrays x0, x1, ... over a row of each operand; where the pattern has an s, with strides s0, s1, ... and the first
+    element at b0, b1, ...
+    """
+    made = []
+    for k, (letter, stride) in enumerate(zip(types, pattern, strict=False)):
+        at, address = _AT[letter], f"t[{HEADER + k}]"
+        if stride == "s":
+            made += [f"s{k} = t[{HEADER + len(types) + k}]", f"b{k} = max((1 - n) * s{k}, 0)"]
+            made += [f"x{k} = {at}({address} - b{k} * {BYTES[letter]}, (n - 1) * abs(s{k}) + 1)"]
+        else:
+            made += [f"x{k} = {at}({address}, {'n' if stride == '1' else 1})"]
+    return made
 
 
-def elementwise(expression: str, types: str, before: tuple[str, ...] = ()) -> str:
-    """A function for `expression` of {a}, {b}, {c}; `types` begins with the result's."""
-    keys, many = "abc", len(types) - 1
-
-    def loop(strides: str) -> list[str]:
-        """`strides`: for each operand 1, 0 or s (any)."""
-        held = [f"v{k} = x{k}[0]" for k in range(1, many + 1) if strides[k] == "0"]
-        texts = {"1": "x{k}[i]", "0": "v{k}", "s": "x{k}[b{k} + i * s{k}]"}
-        read = {keys[k - 1]: texts[strides[k]].format(k=k) for k in range(1, many + 1)}
-        target = "x0[i]" if strides[0] == "1" else "x0[b0 + i * s0]"
-        return [*held, "for i in range(n):", f"    {target} = {expression.format(**read)}"]
-
-    known = {1: ["11", "10"], 2: ["111", "110", "101"], 3: ["1111"]}[many]
-    inner, word = _views(types), "if"
-    for strides in known:
-        test = " and ".join(f"s{k} == {s}" for k, s in enumerate(strides))
-        inner += [f"{word} {test}:", *_indented(loop(strides), 1)]
-        word = "elif"
-    return rows(types, [*inner, "else:", *_indented(loop("s" * (many + 1)), 1)], before)
+_ELEMENT: Final = {"1": "x{k}[i]", "0": "v{k}", "s": "x{k}[b{k} + i * s{k}]"}
 
 
-def reduction(kind: str) -> str:
-    """A function that adds rows of the operand to those of the result, one by one."""
+def elementwise(
+    expression: str, types: str, pattern: str, before: tuple[str, ...] = (), after: tuple[str, ...] = ()
+) -> str:
+    """A function for `expression` of {a}, {b}, {c}; `types` and `pattern` begin with the result's."""
+    texts = [_ELEMENT[stride].format(k=k) for k, stride in enumerate(pattern[: len(types)])]
+    held = [f"v{k} = x{k}[0]" for k, stride in enumerate(pattern) if stride == "0"]
+    read = dict(zip("abc", texts[1:], strict=False))
+    loop = ["for i in range(n):", f"    {texts[0]} = {expression.format(**read)}"]
+    return rows(types, pattern, [*_views(types, pattern), *held, *loop], before, after)
+
+
+def reduction(kind: str, pattern: str) -> str:
+    """A function that adds rows of the operand to those of the result, one by one ("01": a row to one number)."""
     step = REDUCE[kind][1]
-    inner = [
-        *_views("ff"),
-        "if s0 == 0 and s1 == 1:",
-        "    s = x0[0]",
-        "    for i in range(n):",
-        f"        s = {step.format(s='s', x='x1[i]')}",
-        "    x0[0] = s",
-        "elif s0 == 1 and s1 == 1:",
-        "    for i in range(n):",
-        f"        x0[i] = {step.format(s='x0[i]', x='x1[i]')}",
-        "else:",
-        "    for i in range(n):",
-        f"        x0[b0 + i * s0] = {step.format(s='x0[b0 + i * s0]', x='x1[b1 + i * s1]')}",
-    ]
-    return rows("ff", inner)
+    if pattern.startswith("01"):
+        inner = ["s = x0[0]", "for i in range(n):", f"    s = {step.format(s='s', x='x1[i]')}", "x0[0] = s"]
+    else:
+        made, read = (_ELEMENT[stride].format(k=k) for k, stride in enumerate(pattern[:2]))
+        inner = ["for i in range(n):", f"    {made} = {step.format(s=made, x=read)}"]
+    return rows("ff", pattern, [*_views("ff", pattern), *inner])
 
 
-def vector(kind: str) -> str:
-    """exp, sigmoid or tanh of rows; the fourth number is the address of scratch memory."""
+def vector(kind: str, pattern: str) -> str:
+    """exp, sigmoid or tanh of rows that run on; the fourth number is the address of scratch memory."""
     inner = [
-        *_views("ff", unit=True),
+        *_views("ff", "11"),
         "for i in range(n):",
         "    x0[i] = x1[i]",
         f"for start in range(0, n, {_CHUNK}):",
         f"    part = x0[start : min(start + {_CHUNK}, n)]",
         f"    {kind}(part, i32_at(t[3], len(part)))",
     ]
-    return rows("ff", inner)
+    return rows("ff", pattern, inner)
 
 
-def product() -> str:
-    """Sums of products added to the result, a matrix a row; the further numbers are m, depth, n."""
+def product(kind: str, pattern: str) -> str:
+    """A product of matrices a row, "wide" or "narrow" (`products`); operands: the result, the two matrices, then `taps`
+    and `steps`; the further numbers are m, depth, n.
+    """
+    out, a, b, taps, steps = (f"t[{HEADER + k}]" for k in range(5))
     return rows(
-        "fff",
+        "fffii",
+        pattern,
         [
-            "a, b = f32_at(p1, t[3] * t[4]).reshape((t[3], t[4])), f32_at(p2, t[4] * t[5]).reshape((t[4], t[5]))",
-            "accumulate(a, b, f32_at(p0, t[3] * t[5]).reshape((t[3], t[5])))",
+            f"taps, steps = i32_at({taps}, t[4] + 1), i32_at({steps}, t[4])",
+            f"a, b, out = f32_at({a}, t[3] * t[4]), f32_at({b}, t[4] * t[5]), f32_at({out}, t[3] * t[5])",
+            f"{kind}(t[3], t[5], a, b, taps, steps, out)",
         ],
     )
 
 
-def moving(kind: str, letter: str) -> str:
+def moving(kind: str, letter: str, pattern: str) -> str:
     """A copy at an index: "slice" from, "update" to; the further numbers: its address, its most, bytes for each."""
-    which = {"slice": "p1", "update": "p0"}[kind]
-    before = (f"{which} += min(max(np.int64(i32_at(t[3], 1)[0]), 0), t[4]) * t[5]",)
-    return elementwise("{a}", letter * 2, before)
+    which = f"t[{HEADER + ('update', 'slice').index(kind)}]"
+    before = ("moved = min(max(np.int64(i32_at(t[3], 1)[0]), 0), t[4]) * t[5]", f"{which} += moved")
+    return elementwise("{a}", letter * 2, pattern, before, (f"{which} -= moved",))
 
 
 def random() -> str:
@@ -242,5 +244,6 @@ def address(text: str, title: str) -> int:
     return keep.compile_group(text, title)
 
 
-__all__ = ["BINARY", "BYTES", "FLOAT_BINARY", "HEADER", "REDUCE", "UNARY", "VECTOR", "address", "elementwise", "moving",
-           "product", "random", "reduction", "table_size", "vector"]  # fmt: skip
+__all__ = ["AT_LEAST", "AT_MOST", "BINARY", "BYTES", "FLOAT_BINARY", "HEADER", "REDUCE", "SUMS", "UNARY", "VECTOR",
+           "address", "elementwise", "moving", "pattern_of", "product", "random", "reduction", "table_size",
+           "vector"]  # fmt: skip

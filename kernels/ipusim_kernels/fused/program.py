@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ipusim.address import address_of, call, u8_at
 from ipusim.jit import jit
+from ipusim.program.groups import Rounds
 from ipusim.workload.constants import Constant
 from ipusim.workload.graph import Workload
 from ipusim_kernels.fused import kernels
@@ -47,8 +48,10 @@ class Text:
 
 
 @jit
-def _run(code: I64, counters: I64, at: int, budget: int) -> int:
-    """Follows instructions from `at` on until the end or `budget` calls; the next instruction."""
+def _run(code: I64, counters: I64, held: I64, at: int, budget: int) -> int:
+    """Follows instructions from `at` on until the end or `budget` calls; the next instruction.  Counts in `counters`
+    the runs to come of loops and how often conditions were asked, in `held` how often they held.
+    """
     while at < len(code) and budget > 0:
         kind = code[at, 0]
         if kind == _CALL:
@@ -63,7 +66,12 @@ def _run(code: I64, counters: I64, at: int, budget: int) -> int:
             counters[start] -= 1
             at = start + 1 if counters[start] > 0 else at + 1
         else:
-            at = at + 1 if u8_at(code[at, 1], 1)[0] else code[at, 2]
+            counters[at] += 1
+            if u8_at(code[at, 1], 1)[0]:
+                held[at] += 1
+                at += 1
+            else:
+                at = code[at, 2]
     return at
 
 
@@ -77,7 +85,8 @@ class Compiled:
         calls = [i for i in text.instructions if isinstance(i, Call)]
         self._tables = np.zeros(max(sum(len(c.table) for c in calls), 1), np.int64)
         self._code = np.zeros((len(text.instructions), 3), np.int64)
-        self._counters = np.zeros(len(text.instructions), np.int64)
+        self._counters, self._true = (np.zeros(len(text.instructions), np.int64) for _ in range(2))
+        self._tests = [number for number, step in enumerate(text.instructions) if isinstance(step, Leave)]
         self._bind()
         for place, constant in text.constants:
             self._put(place, constant.array())
@@ -109,26 +118,37 @@ class Compiled:
     def _put(self, place: Place, values: Array) -> None:
         self._held(place, values.size)[:] = values.reshape(-1)
 
-    def __call__(self, inputs: Sequence[Array], outputs: Sequence[Array], states: Sequence[Array] = ()) -> None:
+    def __call__(
+        self, inputs: Sequence[Array], outputs: Sequence[Array], states: Sequence[Array] = ()
+    ) -> list[Rounds]:
         """Computes `outputs` (overwritten) from `inputs`, arrays in the order of the workload; advances `states`, one
         array for each seed.
+
+        Returns: how often the condition of each `While` was asked and how often it held, as they stand in the workload.
         """
         text = self._text
+        self._counters[:] = self._true[:] = 0
         for place, values in zip((*text.inputs, *text.states.values()), (*inputs, *states), strict=True):
             self._put(place, values)
         at = 0
         while at < len(self._code):
-            at = _run(self._code, self._counters, at, BUDGET)
+            at = _run(self._code, self._counters, self._true, at, BUDGET)
         for place, target in zip((*text.outputs, *text.states.values()), (*outputs, *states), strict=True):
             target[...] = self._held(place, target.size).reshape(target.shape)
+        return [(int(self._counters[t]), int(self._true[t])) for t in self._tests]
 
 
-def written(workload: Workload, layout: Callable[[tuple[int, ...]], Layout] | None = None, words: int = 0) -> Text:
-    """The instructions of a workload; `layout` and `words` as for `Writer`.
+def written(
+    workload: Workload,
+    layout: Callable[[tuple[int, ...]], Layout] | None = None,
+    words: int = 0,
+    masks: Sequence[Layout] = (),
+) -> Text:
+    """The instructions of a workload; `layout`, `words` and `masks` as for `Writer`.
 
     Raises BadInput naming a node that has none.
     """
-    w = Writer(layout, words)
+    w = Writer(layout, words, masks)
     inputs = tuple(w.room(w.letter(v), v.type.elements) for v in workload.inputs)
     outputs = tuple(emit_all(w, workload, inputs))
     return Text(tuple(w.instructions), w.sizes, inputs, outputs, tuple(w.constants), w.states)

@@ -73,20 +73,37 @@ class Leave:
     test: Place
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class Late:
+    """A matrix transposed where somebody needs it: `source` as it lies, and what writes the instructions."""
+
+    source: Place
+    write: Callable[[], None]
+
+
 Instruction = Call | Repeat | Next | Leave
 
 
 class Writer:
     """Instructions that work on four arrays, in which every value has a place.
 
-    `names` maps values to places; `sizes` counts the elements of each array; `constants` are values to be put in their
-    places beforehand; `states` the places of the random states, by seed.  `layout` says on which tiles the elements of
-    a random value lie (None: there are none), `words` how long a random state is.
+    `names` maps values to places, `late` those that have none yet, `owned` are values whose places may be overwritten;
+    `sizes` counts the elements of each array; `constants` are values to be put in their places beforehand; `states` the
+    places of the random states, by seed.  `layout` says on which tiles the elements of a random value lie (None: there
+    are none), `masks` where those of each dropout do, in order; `words` how long a random state is.
     """
 
-    def __init__(self, layout: Callable[[tuple[int, ...]], Layout] | None = None, words: int = 0) -> None:
-        self.layout, self.words = layout, words
+    def __init__(
+        self,
+        layout: Callable[[tuple[int, ...]], Layout] | None = None,
+        words: int = 0,
+        masks: Sequence[Layout] = (),
+    ) -> None:
+        self.layout, self.words, self.masks = layout, words, iter(masks)
         self.names: dict[str, Place] = {}
+        self.late: dict[str, Late] = {}
+        self.owned: frozenset[str] = frozenset()
         self.sizes = dict.fromkeys("fibu", 0)
         self.constants: list[tuple[Place, Constant]] = []
         self.states: dict[int, Place] = {}
@@ -112,7 +129,9 @@ class Writer:
         return Place(array, start)
 
     def of(self, value: Value) -> Place:
-        """The place of a value."""
+        """The place of a value, whose late instructions are written first."""
+        if value.name not in self.names:
+            self.late.pop(value.name).write()
         return self.names[value.name]
 
     def constant(self, value: Value, constant: Constant) -> None:
@@ -141,7 +160,7 @@ class Writer:
 
     def call(
         self,
-        text: str,
+        text: Callable[[str], str],
         title: str,
         shape: Sequence[int],
         operands: Sequence[tuple[Place, Sequence[int]]],
@@ -150,6 +169,7 @@ class Writer:
     ) -> None:
         """A function over `shape`; operands: places with strides in elements, the result first.
 
+        `text` makes the function for a pattern (`kernels.pattern_of`).
         `whole`: the last axes that are one row (0: as many as run through like one).
         """
         strides = [list(s) for _, s in operands]
@@ -167,12 +187,13 @@ class Writer:
         for axis, size in enumerate(outer):
             table += [size, 0]
             table += [s[axis] * kernels.BYTES[p.array] for s, (p, _) in zip(steps, operands, strict=True)]
-        self.instructions.append(Call(text, title, tuple(table)))
+        along = [s[-1] for s in steps]
+        self.instructions.append(Call(text(kernels.pattern_of(along, row, len(outer))), title, tuple(table)))
 
     def apply(self, expression: str, shape: Sequence[int], operands: Sequence[tuple[Place, Sequence[int]]]) -> None:
         """An expression of {a}, {b}, {c} over `shape`; the result first."""
         types = "".join(p.array for p, _ in operands)
-        self.call(kernels.elementwise(expression, types), "elementwise", shape, operands)
+        self.call(lambda pattern: kernels.elementwise(expression, types, pattern), "elementwise", shape, operands)
 
     def fill(self, target: Place, elements: int, value: float) -> None:
         """One number everywhere (float32)."""
@@ -219,5 +240,5 @@ def unknown(node: Node, what: str) -> BadInput:
     return BadInput(f"node {node.name!r}: {type(node.op).__name__} {what!r} cannot run inside a compiled loop")
 
 
-__all__ = ["Call", "Instruction", "Leave", "Next", "Number", "Place", "Repeat", "Writer", "broadcast_strides",
+__all__ = ["Call", "Instruction", "Late", "Leave", "Next", "Number", "Place", "Repeat", "Writer", "broadcast_strides",
            "collapsed", "row_major", "unknown"]  # fmt: skip

@@ -1,7 +1,7 @@
-"""States of the random generators of a device: one per worker, seeded by the user, the tile and the worker.
+"""States of the random generators of a device: one per worker, seeded by the user, the IPU, the tile and the worker.
 
 The seeds of a state come from splitmix64 (S. Vigna, public domain): the user's seed is mixed, then each worker of each
-tile takes two numbers of its own from the sequence that begins there.
+tile of each IPU takes two numbers of its own from the sequence that begins there.
 """
 
 from __future__ import annotations
@@ -28,10 +28,14 @@ def mixed(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return np.asarray(z ^ (z >> np.uint64(31)), np.uint64)
 
 
-def states(seed: int, tiles: int) -> NDArray[np.uint32]:
-    """First states.  Returns: (tiles, 24) uint32, four words per worker, low half of the first 64-bit word first."""
+def states(seed: int, tiles: int, ipu: int = 0) -> NDArray[np.uint32]:
+    """First states of an IPU's workers; tiles are counted on from one IPU to the next.
+
+    Returns: (tiles, 24) uint32, four words per worker, low half of the first 64-bit word first.
+    """
     base = mixed(np.array([seed & 0xFFFFFFFFFFFFFFFF], np.uint64) + _STEP)
-    number = np.arange(2 * work.WORKERS * tiles, dtype=np.uint64)
+    each = 2 * work.WORKERS * tiles
+    number = np.arange(ipu * each, (ipu + 1) * each, dtype=np.uint64)
     whole = mixed(base + (number + np.uint64(1)) * _STEP)
     whole[1::2] |= (whole[::2] == 0) & (whole[1::2] == 0)
     halves = np.stack([whole & np.uint64(0xFFFFFFFF), whole >> np.uint64(32)], axis=1)

@@ -19,7 +19,6 @@ from ipusim.program.codelet import Array, Codelet
 from ipusim.program.graph import Boxes, Field, Rows, VertexGroup
 from ipusim.program.mapping import Mapping
 from ipusim.program.tensor import Tensor
-from ipusim.workload.constants import Constant
 from ipusim.workload.graph import Node
 from ipusim.workload.ops_random import Dropout, Random
 from ipusim_kernels.halves import store, widen
@@ -118,6 +117,23 @@ def draw_compute(attrs: DrawAttrs, sizes: tuple[int, ...], boxes: Sequence[Seque
 DRAW = Codelet("poprand::Draw", ("elements",), draw_cycles, draw_compute, draw_batched, draw_flops, "multi", 512)
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class States:
+    """First states of a seed on every replica, each of which is one IPU: no two draw the same."""
+
+    seed: int
+    tiles: int
+
+    def array(self) -> Array:
+        """Those of the first IPU: (tiles, 24) uint32."""
+        return states(self.seed, self.tiles)
+
+    def of_replica(self, number: int) -> Array:
+        """Those of an IPU."""
+        return states(self.seed, self.tiles, number)
+
+
 def state_of(low: Lowering, seed: int) -> Tensor:
     """The states of all workers for a seed: (tiles, 24) uint32, row t on tile t."""
     key = ("random state", seed)
@@ -125,13 +141,13 @@ def state_of(low: Lowering, seed: int) -> Tensor:
         tiles = low.chip.tiles
         cuts = (np.arange(tiles + 1, dtype=np.int32), np.array([0, WORKERS * WORDS], np.int32))
         mapping = Mapping((tiles, WORKERS * WORDS), cuts, np.arange(tiles, dtype=np.int32)[:, None])
-        first = Constant((tiles, WORKERS * WORDS), uint32, lambda: states(seed, tiles), f"random states {seed}")
         made = low.graph.add_storage(
-            first.shape, uint32, f"random state {seed}", mapping=mapping, initial=first
+            mapping.shape, uint32, f"random state {seed}", mapping=mapping, initial=States(seed, tiles)
         )
         made.keep = True
         low.shared[key] = Tensor.of(made)
-    return low.shared[key]
+    found: Tensor = low.shared[key]
+    return found
 
 
 def lower_random(low: Lowering, op: Random, node: Node, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -147,11 +163,18 @@ def lower_dropout(low: Lowering, op: Dropout, node: Node, inputs: Sequence[Tenso
     low.note("dropout")
     x = low.mapped(inputs[0])
     out = storage_like(low, x, x.dtype, "out")[1]
-    _draw(low, op, [x], out)
+    masks_of(low).append(_draw(low, op, [x], out))
     return [out]
 
 
-def _draw(low: Lowering, op: Random | Dropout, given: Sequence[Tensor], out: Tensor) -> None:
+def masks_of(low: Lowering) -> list[Layout]:
+    """Where the elements of each dropout lowered so far lie, in order."""
+    made: list[Layout] = low.shared.setdefault("dropout masks", [])
+    return made
+
+
+def _draw(low: Lowering, op: Random | Dropout, given: Sequence[Tensor], out: Tensor) -> Layout:
+    """Adds the step; where elements lie."""
     mapping = out.mapping
     shares, boxes = mapping.shares(), Boxes.shares(mapping)
     attrs = DrawAttrs(*parameters(op), out.dtype, Layout.of(mapping))
@@ -165,3 +188,4 @@ def _draw(low: Lowering, op: Random | Dropout, given: Sequence[Tensor], out: Ten
     )
     rows_of = Rows(shares.tiles, shares.elements[:, None].astype(np.int32))
     low.execute("draw", [VertexGroup(DRAW, attrs, rows_of, fields)])
+    return attrs.layout

@@ -16,7 +16,7 @@ from ipusim.dtype import DType
 from ipusim.errors import BadInput
 from ipusim.hw.cost import COPY_SLOTS, MULTI_STUB_CYCLES
 from ipusim.program.codelet import Array, Codelet
-from ipusim_kernels.elementwise.codelets import expression_loop
+from ipusim_kernels.elementwise.codelets import EXPRESSIONS, expression_loop
 from ipusim_kernels.gather.cycles import dynamic_slice_1d
 from ipusim_kernels.halves import store, widen
 from ipusim_kernels.recurrent.numeric import activate
@@ -47,43 +47,30 @@ def count_batched(attrs: None, arrays: Sequence[Array]) -> None:
 COUNT = Codelet("popnn::LoopCounter", ("elements",), count_cycles, count_compute, count_batched, no_flops, "multi", 64)
 
 
-def copy_cycles(attrs: None, elements: int) -> int:
-    """Tile cycles of putting what has arrived in its place."""
-    return 6 * (COPY_SLOTS + -(-elements // 6))
-
-
-def copy_batched(attrs: None, arrays: Sequence[Array]) -> None:
-    """source, target."""
-    arrays[1][...] = arrays[0]
-
-
-def copy_compute(attrs: None, sizes: tuple[int, ...], boxes: Sequence[Sequence[Array]]) -> None:
-    """One vertex, box by box."""
-    for source, target in zip(*boxes, strict=True):
-        target[...] = source
-
-
 @final
 @dataclass(frozen=True, slots=True)
 class FiniteAttrs:
-    """Of what all values must be finite, and the name of the node that says so."""
+    """Of what all values must be finite, or just no NaN if they may be infinite, and the node that says so."""
 
     what: str
     node: str
+    infinite: bool
 
 
 def finite_cycles(attrs: FiniteAttrs, elements: int) -> int:
-    """Tile cycles of a copy."""
-    return copy_cycles(None, elements)
+    """Tile cycles of a copy that looks at each element."""
+    return 6 * (COPY_SLOTS + -(-elements // 6))
 
 
 def finite_compute(attrs: FiniteAttrs, sizes: tuple[int, ...], boxes: Sequence[Sequence[Array]]) -> None:
-    """source, target, box by box.  Raises BadInput for a value that is not finite."""
+    """source, target, box by box.  Raises BadInput for a value that must not be."""
     for source, target in zip(*boxes, strict=True):
         target[...] = source
-        wrong = np.argwhere(~np.isfinite(np.asarray(source, np.float32)))
+        given = np.asarray(source, np.float32)
+        wrong = np.argwhere(np.isnan(given) if attrs.infinite else ~np.isfinite(given))
         if len(wrong):
-            raise BadInput(f"node {attrs.node!r}: {attrs.what} is {source[tuple(wrong[0])]}, not a finite number")
+            wanted = "a number" if attrs.infinite else "a finite number"
+            raise BadInput(f"node {attrs.node!r}: {attrs.what} is {source[tuple(wrong[0])]}, not {wanted}")
 
 
 def finite_batched(attrs: FiniteAttrs, arrays: Sequence[Array]) -> None:
@@ -94,7 +81,6 @@ def finite_batched(attrs: FiniteAttrs, arrays: Sequence[Array]) -> None:
 FINITE = Codelet(
     "poplar::CopyChecked", ("elements",), finite_cycles, finite_compute, finite_batched, no_flops, "multi", 128
 )
-COPY = Codelet("poplar::Copy", ("elements",), copy_cycles, copy_compute, copy_batched, no_flops, "multi", 128)
 
 
 @final
@@ -116,12 +102,14 @@ def slice_cycles(attrs: StepAttrs, elements: int) -> int:
     return dynamic_slice_1d(elements, 1, attrs.dtype.bytes == 2, attrs.mk1)
 
 
-def check_lengths(node: str, lengths: Array, steps: int) -> None:
-    """Raises BadInput for a sequence that is longer than the layer has steps, or shorter than none."""
+def check_lengths(node: str, lengths: Array, steps: int, *, part: bool = False) -> None:
+    """Raises BadInput for a sequence that is longer than the layer has steps, or shorter than none; it is named by its
+    number unless `lengths` are those of a part of the batch.
+    """
     wrong = np.flatnonzero((lengths < 0) | (lengths > steps))
     if len(wrong):
-        found = int(lengths[wrong[0]])
-        raise BadInput(f"node {node!r}: sequence {wrong[0]} has length {found}; x has {steps} steps, so 0 to {steps}")
+        which, found = "a sequence" if part else f"sequence {wrong[0]}", int(lengths[wrong[0]])
+        raise BadInput(f"node {node!r}: {which} has length {found}; x has {steps} steps, so 0 to {steps}")
 
 
 def _places(attrs: StepAttrs, steps: int, batch: int, counter: Array, lengths: Array | None) -> Array:
@@ -129,20 +117,21 @@ def _places(attrs: StepAttrs, steps: int, batch: int, counter: Array, lengths: A
     step = int(counter.reshape(-1)[0])
     size = np.full(batch, steps, np.int64) if lengths is None else lengths.astype(np.int64)
     if lengths is not None:
-        check_lengths(attrs.node, lengths, steps)
+        check_lengths(attrs.node, lengths, steps, part=True)
     at = size - 1 - step if attrs.reverse else np.full(batch, step, np.int64)
     return np.where(step < size, at, -1)
 
 
 def slice_compute(attrs: StepAttrs, sizes: tuple[int, ...], boxes: Sequence[Sequence[Array]]) -> None:
-    """x (T, n, i), counter (1,), [lengths (n,)], out (n, i): 0 where a sequence is over."""
+    """x (T, n, ..), counter (1,), [lengths (n,)], out (n, ..): 0 where a sequence is over."""
     x, counter, *lengths, out = boxes
     for number, target in enumerate(out):
         sequence = x[number]
         given = lengths[0][number] if lengths else None
         at = _places(attrs, len(sequence), target.shape[0], counter[0], given)
         rows = sequence[np.maximum(at, 0), np.arange(target.shape[0])]
-        target[...] = np.where((at >= 0)[:, None], rows, rows.dtype.type(0))
+        running = (at >= 0).reshape(-1, *(1,) * (rows.ndim - 1))
+        target[...] = np.where(running, rows, rows.dtype.type(0))
 
 
 def slice_batched(attrs: StepAttrs, arrays: Sequence[Array]) -> None:
@@ -214,12 +203,19 @@ JOINS: Final[dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], Callable[.
     "function": (((), ()), lambda f, a: f(a)),
 }
 
+#: Activations that are no table functions and no expressions of the elementwise ops.
+FUNCTIONS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
+    "": ((), ()),
+    "affine": ((), ("mul", "add")),
+    "scaled_tanh": (("tanh",), ("mul", "mul")),
+}
+
 
 def join_cycles(attrs: JoinAttrs, elements: int) -> int:
     """Tile cycles of a generated vertex."""
     single, double = JOINS[attrs.kind][0]
-    single = (*single, attrs.function[0]) if attrs.function[0] in ("tanh", "sigmoid", "relu") else single
-    loop = expression_loop((single, double), attrs.dtype.bytes == 2, -(-elements // 6))
+    more = _function_parts(attrs.function[0])
+    loop = expression_loop((single + more[0], double + more[1]), attrs.dtype.bytes == 2, -(-elements // 6))
     return MULTI_STUB_CYCLES + 6 * (26 + loop) + 11
 
 
@@ -227,6 +223,13 @@ def join_flops(attrs: JoinAttrs, elements: int) -> int:
     """One per element and part."""
     single, double = JOINS[attrs.kind][0]
     return elements * (len(single) + len(double) + bool(attrs.function[0]))
+
+
+def _function_parts(kind: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """An activation in terms of table functions."""
+    if kind in FUNCTIONS:
+        return FUNCTIONS[kind]
+    return EXPRESSIONS.get(kind, ((kind,), ()))
 
 
 def join_batched(attrs: JoinAttrs, arrays: Sequence[Array]) -> None:

@@ -2,22 +2,23 @@
 
 A step takes the step's input out of the sequence, multiplies it and the state by weights that stay on their tiles,
 applies the gates, and stores the new state (poplibs lib/popnn/Lstm.cpp, Gru.cpp, Rnn.cpp; inference).  Sequences are
-spread so that each tile holds the same features of every step: slices and updates then move nothing.
-Omitted: products of all steps with the input made by one large matmul before the loop, which the library does where
-memory allows; weights that are not constants stay where they are and travel to the matmul's tiles each step.
+spread so that each tile holds the same features of every step: slices and updates then move nothing.  Where it pays
+(see `projection`) the products of all steps with the input are made before the loop, and a step takes its part of them
+instead of its input.  Omitted: weights that are not constants stay where they are and travel to the matmul's tiles each
+step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import final
 
 import numpy as np
 
 from ipusim.dtype import int32
 from ipusim.lower.rules import Lowering
-from ipusim.program.codelet import Array, Codelet
+from ipusim.program.codelet import Codelet
 from ipusim.program.graph import Boxes, Field, Rows, VertexGroup, WholeOp
 from ipusim.program.mapping import Mapping
 from ipusim.program.tensor import Tensor
@@ -28,10 +29,12 @@ from ipusim.workload.ops_recurrent import Activation, Recurrent
 from ipusim_kernels.conv.rule import lower_matmul
 from ipusim_kernels.copies import copy_group
 from ipusim_kernels.elementwise.codelets import CLAMP, PlainAttrs
-from ipusim_kernels.elementwise.rule import binary
 from ipusim_kernels.recurrent import codelets, numeric
-from ipusim_kernels.recurrent.codelets import JoinAttrs, StepAttrs
+from ipusim_kernels.recurrent.codelets import StepAttrs
+from ipusim_kernels.recurrent.places import gates_place, join_group, over, pick, sequence, step_place, through
+from ipusim_kernels.recurrent.projection import estimate
 from ipusim_kernels.recurrent.weights import resident, summed
+from ipusim_kernels.recurrent.whole import WholeAttrs, whole_layer
 
 
 def lower_recurrent(low: Lowering, op: Recurrent, node: Node, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -40,63 +43,30 @@ def lower_recurrent(low: Lowering, op: Recurrent, node: Node, inputs: Sequence[T
     given = dict(zip(op.given, rest, strict=True))
     steps, batch, _ = x.shape
     d, h = op.directions, op.hidden
-    place = low.spread((batch, h), x.dtype)
-    y = Tensor.of(low.variable((steps, d, batch, h), x.dtype, "y", _over(place, (steps, d))))
+    place = step_place(batch, h, low.chip.tiles)
+    y = Tensor.of(low.variable((steps, d, batch, h), x.dtype, "y", over(place, (steps, d))))
     states = [
-        Tensor.of(low.variable((d, batch, h), x.dtype, name, _over(place, (d,))))
+        Tensor.of(low.variable((d, batch, h), x.dtype, name, over(place, (d,))))
         for name in (("h", "c") if op.cell == "lstm" else ("h",))
     ]
-    sequence = _sequence(low, x)
+    expected = estimate(low, op, x, place)
+    source = x if expected.pays else sequence(low, x)
     for direction in range(d):
-        one = _Direction(low, op, direction, place, sequence, _pick(w, direction), _pick(r, direction), node.name)
-        one.parameters = {
-            name: _pick(t, direction) if name != "lengths" else low.mapped(t) for name, t in given.items()
-        }
-        one.run(y.slice(1, direction, direction + 1).reshape((steps, batch, h)), [_pick(s, direction) for s in states])
-    low.note(op.cell, {"steps": steps})
+        one = _Direction(low, op, direction, place, source, pick(w, direction), pick(r, direction), node.name)
+        one.parameters = {name: pick(t, direction) if name != "lengths" else low.mapped(t) for name, t in given.items()}
+        if expected.pays:
+            one.project()
+        one.run(y.slice(1, direction, direction + 1).reshape((steps, batch, h)), [pick(s, direction) for s in states])
+    low.notes[low.node] = expected.note(op.cell)
     return [y, *states]
-
-
-def _pick(tensor: Tensor, index: int) -> Tensor:
-    return tensor.slice(0, index, index + 1).reshape(tensor.shape[1:])
-
-
-def _over(mapping: Mapping, lead: Sequence[int]) -> Mapping:
-    """The same place for every index of leading axes."""
-    cuts = tuple(np.array([0, n], np.int32) for n in lead)
-    tiles = mapping.tiles.reshape((1,) * len(lead) + mapping.tiles.shape)
-    return mapping.memo(("over", tuple(lead)), lambda: Mapping((*lead, *mapping.shape), cuts + mapping.cuts, tiles))
-
-
-def _sequence(low: Lowering, x: Tensor) -> Tensor:
-    """x with each step's features on the same tiles; copied there once if it lies otherwise."""
-    place = _over(low.spread(x.shape[1:], x.dtype), x.shape[:1])
-    if all(v.mapping is None for v in x.variables()) and x.chain() is not None:
-        low.place(x, place)
-        return x
-    if low.mapped(x).mapping is place or len(x.mapping.cuts[0]) == 2:
-        return x
-    made = Tensor.of(low.variable(x.shape, x.dtype, "sequence", place))
-    low.execute("spread", [copy_group(x, made, place)])
-    return made
-
-
-def _join_group(
-    kind: str, place: Mapping, operands: Sequence[Tensor], out: Tensor, function: Activation | None = None
-) -> VertexGroup:
-    """A vertex over what each tile owns of a place: `out` from operands of its shape."""
-    shares, boxes = place.shares(), Boxes.shares(place)
-    read = [Field(f"in{i}", "in", t.broadcast_to(out.shape), boxes) for i, t in enumerate(operands)]
-    chosen = (function.kind, function.alpha, function.beta) if function else ("", 0.0, 0.0)
-    rows = Rows(shares.tiles, shares.elements[:, None].astype(np.int32))
-    attrs = JoinAttrs(kind, out.dtype, chosen)
-    return VertexGroup(codelets.JOIN, attrs, rows, (*read, Field("out", "out", out, boxes)))
 
 
 @final
 @dataclass(eq=False, slots=True)
 class _Direction:
-    """One direction of a layer: sequence (T, N, I), weights w (G H, I) and r (G H, H), places of (N, H)."""
+    """One direction of a layer: sequence (T, N, I), weights w (G H, I) and r (G H, H), places of (N, H); `ready`
+    (T, N, G, H) are products with the input, biases added, where they are made before the loop.
+    """
 
     low: Lowering
     op: Recurrent
@@ -108,17 +78,57 @@ class _Direction:
     node: str
     parameters: dict[str, Tensor] = field(default_factory=dict)
     counter: Tensor | None = None
+    ready: Tensor | None = None
 
     @property
     def reverse(self) -> bool:
         """Whether it runs from the end of the sequence."""
         return self.op.direction == "reverse" or self.direction == 1
 
+    def _suffix(self) -> str:
+        return str(self.direction) if self.op.directions > 1 else ""
+
+    def project(self) -> None:
+        """Makes the products of all steps with the input and puts them where the steps want them.  Values: the loop
+        makes them again where it is run as a whole.
+        """
+        low, op, start = self.low, self.op, len(self.low.graph.sets)
+        before, low.prefix = low.prefix, low.path(f"input{self._suffix()}")
+        by_sequence = self.x.transpose((1, 0, 2))  # a tile of the matmul has many steps of few sequences: few messages
+        made = self._product("product", [by_sequence], [self.w], slice(0, op.gates * op.hidden))
+        made = made.transpose((1, 0, 2)).reshape((*self.x.shape[:2], op.gates, op.hidden))
+        place = over(gates_place(self.place, op.gates), self.x.shape[:1])
+        ready = self.ready = Tensor.of(low.variable(place.shape, made.dtype, "products", place))
+        biases = [b.reshape((1, 1, op.gates, op.hidden)) for b in self._ready_biases()]
+        low.execute("place", [join_group("add" if biases else "copy", place, [made, *biases[:1]], ready)])
+        for bias in biases[1:]:
+            low.execute("bias", [join_group("add", place, [ready, bias], ready)])
+        low.prefix = before
+        for compute_set in low.graph.sets[start:]:
+            compute_set.groups[:] = [replace(g, whole=None, deferred=True) for g in compute_set.groups]
+
+    def _ready_biases(self) -> list[Tensor]:
+        """What is added to all products with the input: the sum of both biases, but for the gate whose state's product
+        is multiplied before it is added.
+        """
+        op = self.op
+        if op.cell != "gru" or not op.linear_before_reset:
+            return self._biases("bias", 0, op.gates, "both")
+        both, own = (
+            self._biases("gates bias", 0, 2, "both"),
+            self._biases("input bias", 2, 1, "input"),
+        )
+        rest = [self._nothing(own[0])] * (len(both) - 1) if own else []
+        return [Tensor.concat([a, b], 0) for a, b in zip(both, [*own, *rest], strict=True)]
+
+    def _nothing(self, like: Tensor) -> Tensor:
+        zero = Constant.full(like.shape, like.dtype, 0.0)
+        return self.low.constant(zero, like.shape, like.dtype, "nothing", self.low.spread(like.shape, like.dtype))
+
     def run(self, y: Tensor, states: Sequence[Tensor]) -> None:
         """Initial state, and the loop; y (T, N, H), states (N, H)."""
         low, op = self.low, self.op
-        steps = self.x.shape[0]
-        suffix = str(self.direction) if op.directions > 1 else ""
+        steps, suffix = self.x.shape[0], self._suffix()
         zero = Constant.full((1,), int32, 0)
         self._initial(states, suffix)
         counter = low.variable((1,), int32, f"step{suffix}", low.spread((1,), int32))
@@ -136,9 +146,7 @@ class _Direction:
         optional = [self.parameters[name] for name in ("bias", "peepholes", "lengths") if name in self.parameters]
         names = tuple(n for n in ("bias", "peepholes", "lengths") if n in self.parameters)
         attrs = WholeAttrs(self._layer(), names, self.node)
-        loop.whole.append(
-            WholeOp(whole_layer, attrs, (self.x, self.w, self.r, *optional, y, *states), 1 + len(states))
-        )
+        loop.whole.append(WholeOp(whole_layer, attrs, (self.x, self.w, self.r, *optional, y, *states), 1 + len(states)))
 
     def _layer(self) -> numeric.Layer:
         op = self.op
@@ -151,7 +159,7 @@ class _Direction:
         self, name: str, kind: str, operands: Sequence[Tensor], out: Tensor | None = None, f: Activation | None = None
     ) -> Tensor:
         made = self._state(name) if out is None else out
-        self.low.execute(name, [_join_group(kind, self.place, operands, made, f)])
+        self.low.execute(name, [join_group(kind, self.place, operands, made, f)])
         return made
 
     def _over_old(self, state: Tensor) -> Tensor | None:
@@ -190,11 +198,12 @@ class _Direction:
         return VertexGroup(codelet, attrs, rows, (first, *self._step_fields(boxes), last))
 
     def _take(self) -> Tensor:
-        """The step's input (N, I)."""
-        shape = self.x.shape[1:]
-        place = self.low.spread(shape, self.x.dtype)
-        made = Tensor.of(self.low.variable(shape, self.x.dtype, "input", place))
-        source = Field("x", "in", self.x, _through(Boxes.shares(place), self.x.shape[0]))
+        """The step's input (N, I), or its part of the products with it (N, G, H)."""
+        taken = self.x if self.ready is None else self.ready
+        shape = taken.shape[1:]
+        place = gates_place(self.place, shape[1]) if self.ready else step_place(*shape, self.low.chip.tiles)
+        made = Tensor.of(self.low.variable(shape, taken.dtype, "input", place))
+        source = Field("x", "in", taken, through(Boxes.shares(place), taken.shape[0]))
         group = self._moving(codelets.SLICE, place, source, Field("out", "out", made, Boxes.shares(place)))
         self.low.execute("slice", [group])
         return made
@@ -204,13 +213,11 @@ class _Direction:
         boxes = Boxes.shares(self.place)
         if "lengths" in self.parameters:
             groups = [
-                self._moving(
-                    codelets.KEEP, self.place, Field("new", "in", n, boxes), Field("state", "inout", s, boxes)
-                )
+                self._moving(codelets.KEEP, self.place, Field("new", "in", n, boxes), Field("state", "inout", s, boxes))
                 for n, s in zip(new, states, strict=True)
             ]
             self.low.execute("keep", groups)
-        target = Field("y", "inout", y, _through(boxes, y.shape[0]))
+        target = Field("y", "inout", y, through(boxes, y.shape[0]))
         self.low.execute("store", [self._moving(codelets.UPDATE, self.place, Field("h", "in", new[0], boxes), target)])
 
     def _count(self) -> VertexGroup:
@@ -220,30 +227,54 @@ class _Direction:
         return VertexGroup(codelets.COUNT, None, Rows(mapping.shares().tiles, np.ones((1, 1), np.int32)), fields)
 
     def _product(self, name: str, operands: Sequence[Tensor], weights: Sequence[Tensor], rows: slice) -> Tensor:
-        """[operands] (N, ..) times the chosen rows of [weights] (G H, ..), joined: (N, rows)."""
+        """[operands] (.., N, K) times the chosen rows of [weights] (G H, K), joined along K: (.., N, rows)."""
         low = self.low
         a = operands[0] if len(operands) == 1 else Tensor.concat(list(operands), 1)
         parts = [w.slice(0, rows.start, rows.stop) for w in weights]
         b = resident(low, name, parts).transpose((1, 0))
-        out = TensorType((a.shape[0], b.shape[1]), a.dtype)
+        out = TensorType((*a.shape[:-1], b.shape[1]), a.dtype)
         values = [Value(n, TensorType(t.shape, t.dtype)) for n, t in (("a", a), ("b", b))]
         before, low.prefix = low.prefix, low.path(name)
         made = lower_matmul(low, MatMul(), Node(MatMul(), tuple(values), (Value("y", out),), name), [a, b])
         low.prefix = before
         return made[0]
 
-    def _bias(self, name: str, z: Tensor, rows: slice, which: str) -> Tensor:
-        """z plus the biases of the chosen rows: of the input's product, the state's, or both."""
-        bias = self.parameters.get("bias")
+    def _biases(self, name: str, first: int, count: int, which: str) -> list[Tensor]:
+        """Biases (count H) of gates of the input's product, the state's, or both: their sum, or one after the other."""
+        bias, hidden, total = self.parameters.get("bias"), self.op.hidden, self.op.gates * self.op.hidden
         if bias is None:
-            return z
-        low, total = self.low, self.op.gates * self.op.hidden
-        parts = [bias.slice(0, start + rows.start, start + rows.stop) for start in (0, total)]
-        used = summed(low, name, parts) if which == "both" else [parts[which == "state"]]
-        for number, part in enumerate(used):
-            row = low.mapped(part).reshape((1, part.shape[0]))
-            z = binary(low, "add", z, row, name=f"{name}{number or ''}", in_place=True)
-        return z
+            return []
+        lo, hi = first * hidden, (first + count) * hidden
+        parts = [bias.slice(0, start + lo, start + hi) for start in (0, total)]
+        place = gates_place(step_place(1, hidden, self.low.chip.tiles), count).reshape((count * hidden,))
+        if which != "both":
+            return [self.low.mapped(parts[which == "state"])]
+        return [self.low.mapped(b) for b in summed(self.low, name, parts, place)]
+
+    def _with_bias(self, name: str, z: Tensor, first: int, which: str) -> list[Tensor]:
+        """z (N, count H) plus biases, where the state lies.  Returns: one (N, H) for each gate from `first` on."""
+        count = z.shape[1] // self.op.hidden
+        made = z.reshape((z.shape[0], count, self.op.hidden))
+        place = gates_place(self.place, count)
+        for number, bias in enumerate(self._biases(name, first, count, which)):
+            title, before = f"{name}{number or ''}", made
+            if not number:
+                made = Tensor.of(self.low.variable(place.shape, z.dtype, title, place))
+            self.low.execute(title, [join_group("add", place, [before, bias.reshape((1, *made.shape[1:]))], made)])
+        return [_gate(made, k) for k in range(count)]
+
+    def _sums(self, title: str, x: Tensor, state: Tensor, first: int, count: int) -> list[Tensor]:
+        """What goes into `count` gates from `first` on: the products with the step's input and with `state` (N, H), and
+        both biases.  Returns: one (N, H) for each.
+        """
+        rows, dot = self._rows(first, count), f"{title}product"
+        if self.ready is None:
+            z = self._product(dot, [x, state], [self.w, self.r], rows)
+            return self._with_bias(f"{title}bias", z, first, "both")
+        z = self._product(dot, [state], [self.r], rows).reshape((x.shape[0], count, self.op.hidden))
+        made = x.slice(1, first, first + count)
+        self.low.execute(f"{title}add", [join_group("add", gates_place(self.place, count), [z, made], made)])
+        return [_gate(made, k) for k in range(count)]
 
     def _limited(self, name: str, z: Tensor) -> Tensor:
         """z within the clip."""
@@ -272,12 +303,12 @@ class _Direction:
         made: dict[str, Tensor] = {}
         groups = []
         for function, gates in by_function.items():
-            place = _over(self.place, (len(gates),))
+            place = over(self.place, (len(gates),))
             title = " and ".join(gate for gate, _ in gates)
             out = Tensor.of(self.low.variable(place.shape, self.x.dtype, title, place))
             z = Tensor.concat([t.reshape((1, *t.shape)) for _, t in gates], 0)
-            groups.append(_join_group("function", place, [z], out, function))
-            made |= {gate: _pick(out, k) for k, (gate, _) in enumerate(gates)}
+            groups.append(join_group("function", place, [z], out, function))
+            made |= {gate: pick(out, k) for k, (gate, _) in enumerate(gates)}
         self.low.execute(name, groups)
         return made
 
@@ -286,21 +317,15 @@ class _Direction:
     def _rows(self, first: int, count: int = 1) -> slice:
         return slice(first * self.op.hidden, (first + count) * self.op.hidden)
 
-    def _columns(self, z: Tensor, gate: int) -> Tensor:
-        return z.slice(1, gate * self.op.hidden, (gate + 1) * self.op.hidden)
-
     def _rnn(self, x: Tensor, states: Sequence[Tensor]) -> list[Tensor]:
         (f,) = self.op.functions(self.direction)
-        z = self._product("product", [x, states[0]], [self.w, self.r], self._rows(0))
-        z = self._limited("clip", self._bias("bias", z, self._rows(0), "both"))
+        z = self._limited("clip", self._sums("", x, states[0], 0, 1)[0])
         return [self._join("function", "function", [z], self._over_old(states[0]), f)]
 
     def _lstm(self, x: Tensor, states: Sequence[Tensor]) -> list[Tensor]:
         h, c = states
         f, g, last = self.op.functions(self.direction)
-        rows = self._rows(0, 4)
-        z = self._bias("bias", self._product("product", [x, h], [self.w, self.r], rows), rows, "both")
-        i, o, forget, cell = (self._columns(z, gate) for gate in range(4))
+        i, o, forget, cell = self._sums("", x, h, 0, 4)
         peep = self.parameters.get("peepholes")
         if peep is not None:
             size = self.op.hidden
@@ -327,45 +352,28 @@ class _Direction:
     def _gru(self, x: Tensor, states: Sequence[Tensor]) -> list[Tensor]:
         (h,) = states
         f, g = self.op.functions(self.direction)
-        both, hidden = self._rows(0, 2), self._rows(2)
-        z = self._product("gates product", [x, h], [self.w, self.r], both)
-        z = self._limited("clip gates", self._bias("gates bias", z, both, "both"))
-        gates = self._gates("gates", [(n, self._columns(z, k), f) for k, n in enumerate(("update", "reset"))])
+        hidden = self._rows(2)
+        sums = self._limited("clip gates", Tensor.concat(self._sums("gates ", x, h, 0, 2), 1))
+        parts = [sums.slice(1, k * self.op.hidden, (k + 1) * self.op.hidden) for k in range(2)]
+        gates = self._gates("gates", [(n, z, f) for n, z in zip(("update", "reset"), parts, strict=True)])
         if self.op.linear_before_reset:
-            of_x = self._bias("input bias", self._product("input product", [x], [self.w], hidden), hidden, "input")
-            of_h = self._bias("state bias", self._product("state product", [h], [self.r], hidden), hidden, "state")
+            of_x = self._of_input(x, hidden)
+            of_h = self._product("state product", [h], [self.r], hidden)
+            of_h = self._with_bias("state bias", of_h, 2, "state")[0]
             inner = self._join("reset", "gated", [of_x, gates["reset"], of_h])
         else:
             operand = self._join("reset", "product", [gates["reset"], h])
-            inner = self._product("hidden product", [x, operand], [self.w, self.r], hidden)
-            inner = self._bias("hidden bias", inner, hidden, "both")
+            inner = self._sums("hidden ", x, operand, 2, 1)[0]
         new = self._join("hidden", "function", [self._limited("clip hidden", inner)], f=g)
         return [self._join("new h", "blend", [gates["update"], new, h], self._over_old(h))]
 
-
-def _through(boxes: Boxes, steps: int) -> Boxes:
-    """Boxes of one step, through the whole sequence."""
-    lo = np.concatenate([np.zeros((len(boxes.lo), 1), np.int32), boxes.lo], axis=1)
-    hi = np.concatenate([np.full((len(boxes.hi), 1), steps, np.int32), boxes.hi], axis=1)
-    return Boxes(lo, hi, boxes.first)
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class WholeAttrs:
-    """The layer, which optional operands follow x, w and r, and the name of the node."""
-
-    layer: numeric.Layer
-    given: tuple[str, ...]
-    node: str
+    def _of_input(self, x: Tensor, rows: slice) -> Tensor:
+        """The product with the step's input alone, and its bias (N, H)."""
+        if self.ready is not None:
+            return _gate(x, 2)
+        return self._with_bias("input bias", self._product("input product", [x], [self.w], rows), 2, "input")[0]
 
 
-def whole_layer(attrs: WholeAttrs, arrays: Sequence[Array]) -> None:
-    """x, w, r, those of bias, peepholes and lengths that are given, y, h and, for an LSTM, c (initial, then last)."""
-    x, w, r, *rest = arrays
-    given = dict(zip(attrs.given, rest, strict=False))
-    if "lengths" in given:
-        codelets.check_lengths(attrs.node, given["lengths"], x.shape[0])
-    y, *state = rest[len(attrs.given) :]
-    bias, peepholes, lengths = (given.get(name) for name in ("bias", "peepholes", "lengths"))
-    numeric.run(attrs.layer, x, numeric.turned(w), numeric.turned(r), bias, peepholes, lengths, state, y)
+def _gate(z: Tensor, index: int) -> Tensor:
+    """One gate (N, H) of (N, gates, H)."""
+    return z.slice(1, index, index + 1).reshape((z.shape[0], z.shape[2]))

@@ -51,6 +51,7 @@ def conv_reduce_stages(depth: int) -> tuple[int, ...]:
     return _stages(depth, 1 if depth < 16 else (2 if depth < 125 else 3))[1]
 
 
+@lru_cache(maxsize=4096)
 def _stages(depth: int, stages: int) -> tuple[float, tuple[int, ...]]:
     """(inputs per result over all stages, depth after each stage but the last)."""
     if stages == 1:

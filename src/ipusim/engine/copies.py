@@ -10,13 +10,16 @@ a tile are dealt to its workers:
 A word has 64 bits, 32 where a row is no multiple of that.  A row is a run of elements that follow one another both in
 the vertex's order and in the variable's: the axis that is stored innermost (channels in their groups, else the last),
 then the other axes from the last one as long as the box and what the tile has of it span the same.  Codelets that take
-a pointer for every region of a field (`Codelet.listed`) need no copy of it.
+a pointer for every region of a field (`Codelet.listed`) need no copy of it; codelets that only move data are copies
+themselves (ipusim.engine.moves).
 
 A field with `Field.rate` is rearranged as a whole instead: 5 b / 4 r cycles for b bytes at r bytes per cycle (poplibs
 lib/poplin/ConvModel.cpp, the transform cost of the convolution planner).
 
-Omitted: rows that lie side by side in different cells of a mapping; conflicts in memory elements; alignment of a row's
-start.  Sources of the constants: ipusim.hw.cost.
+Cells of a mapping that lie side by side along the last axis on one tile are one.
+
+Omitted: rows that lie side by side in cells beside each other along other axes; conflicts in memory elements; alignment
+of a row's start.  Sources of the constants: ipusim.hw.cost.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ from ipusim.hw.cost import COPY_WORD_BYTES, tile_copy_cycles
 from ipusim.hw.spec import ChipSpec
 from ipusim.jit import jit
 from ipusim.program.graph import ComputeSet, Field, Rows
-from ipusim.program.mapping import I32, I64
+from ipusim.program.mapping import I32, I64, Mapping
 from ipusim.program.tensor import Tensor
 
 Gathered = tuple[I64, I64, I64]
@@ -70,7 +73,12 @@ def _copied(compute_set: ComputeSet) -> Iterable[tuple[Rows, Field]]:
     """Fields that may need a copy; what several groups read alike is copied once."""
     listed = [(g, f) for g in compute_set.groups for f in g.fields if f.rate]
     yield from ((group.rows, field) for group, field in listed)
-    at_hand = {(id(g.rows), id(f.boxes)) for g in compute_set.groups for f in g.fields if f.name in g.codelet.listed}
+    at_hand = {
+        (id(g.rows), id(f.boxes))
+        for g in compute_set.groups
+        for f in g.fields
+        if f.name in g.codelet.listed or g.codelet.moves
+    }
     for rows, field in arriving(compute_set):
         if not field.rate and (id(rows), id(field.boxes)) not in at_hand:
             yield rows, field
@@ -85,27 +93,30 @@ def gathered(rows: Rows, field: Field, tiles: int) -> tuple[Gathered, ...]:
     def make() -> tuple[tuple[Gathered, ...], object]:
         found = tuple(np.zeros(tiles, np.int64) for _ in range(3))
         if mapping.shape:
-            shape = field.tensor.shape
-            in_order = axis >= 0 and (grouped or all(n == 1 for n in shape[axis + 1 :]))
-            share = mapping.elements_per_tile(tiles) if in_order else np.zeros(tiles, np.int64)
-            cuts = [np.array([0, 1]) if r else c for c, r in zip(mapping.cuts, mapping.repeats, strict=True)]
-            _near(
-                boxes.lo,
-                boxes.hi,
-                boxes.first,
-                rows.tile,
-                np.concatenate(cuts).astype(np.int64),
-                np.concatenate([[0], np.cumsum([len(c) for c in cuts])]).astype(np.int64),
-                np.array(mapping.repeats),
-                np.ascontiguousarray(mapping.tiles).ravel(),
-                (axis, together, int(grouped), size),
-                share,
-                *found,
-            )
+            share = shares_in_order(field.tensor, tiles)
+            cuts, offsets, cells = grid(mapping)
+            stored = (axis, together, int(grouped), size)
+            repeats = np.array(mapping.repeats)
+            _near(boxes.lo, boxes.hi, boxes.first, rows.tile, cuts, offsets, repeats, cells, stored, share, *found)
         some = ((found[0], found[1], found[2]),) if found[1].any() else ()
         return some, (boxes, mapping)  # the last only so that the ids stay taken
 
     return rows.memo(key, make)[0]
+
+
+def shares_in_order(tensor: Tensor, tiles: int) -> I64:
+    """Elements of a tensor on each tile, 0 where they are not stored in the order in which a vertex reads them."""
+    axis, _, grouped = innermost(tensor)
+    if axis < 0 or not (grouped or all(n == 1 for n in tensor.shape[axis + 1 :])):
+        return np.zeros(tiles, np.int64)
+    return tensor.mapping.elements_per_tile(tiles)
+
+
+def grid(mapping: Mapping) -> tuple[I64, I64, I32]:
+    """Cuts of all axes one after another (broadcast ones as one element), where each axis begins, tile of each cell."""
+    cuts = [np.array([0, 1]) if r else c for c, r in zip(mapping.cuts, mapping.repeats, strict=True)]
+    offsets = np.concatenate([[0], np.cumsum([len(c) for c in cuts])]).astype(np.int64)
+    return np.concatenate(cuts).astype(np.int64), offsets, np.ascontiguousarray(mapping.tiles).ravel()
 
 
 def innermost(tensor: Tensor) -> tuple[int, int, bool]:
@@ -185,14 +196,25 @@ def _run(width: I64, extent: I64, span: I64, axis: int, together: int, grouped: 
 
 @jit
 def _in_cell(
-    low: I64, high: I64, at: I64, cuts: I64, stored: tuple[int, int, int, int], width: I64, extent: I64, found: I64
+    low: I64,
+    high: I64,
+    at: I64,
+    last: int,
+    cuts: I64,
+    stored: tuple[int, int, int, int],
+    width: I64,
+    extent: I64,
+    found: I64,
 ) -> None:
-    """Adds rows, rows of more than a word, words and elements of what a box and a cell of its own tile share."""
+    """Adds rows, rows of more than a word, words, elements and stretches in the box's order of what a box shares with
+    cells of its own tile: the one at `at`, and those beside it along the last axis up to `last`.
+    """
     axis, together, grouped, size = stored
     volume = 1
     for a in range(len(low)):
-        extent[a] = cuts[at[a] + 1] - cuts[at[a]]
-        width[a] = min(cuts[at[a] + 1], high[a]) - max(cuts[at[a]], low[a])
+        end = cuts[(last if a == len(low) - 1 else at[a]) + 1]
+        extent[a] = end - cuts[at[a]]
+        width[a] = min(end, high[a]) - max(cuts[at[a]], low[a])
         volume *= width[a]
     run = _run(width, extent, high - low, axis, together, grouped == 1)
     count = volume // run
@@ -202,10 +224,16 @@ def _in_cell(
     found[1] += count if each > 1 else 0
     found[2] += count * each
     found[3] += volume
+    stretch = 1
+    for a in range(len(low) - 1, -1, -1):
+        stretch *= width[a]
+        if width[a] != high[a] - low[a]:
+            break
+    found[4] += volume // stretch
 
 
 @jit
-def _in_box(
+def in_box(
     low: I64,
     high: I64,
     tile: int,
@@ -230,11 +258,14 @@ def _in_box(
         cell = 0
         for a in range(rank):
             cell = cell * (offsets[a + 1] - offsets[a] - 1) + at[a] - offsets[a]
+        a, last = rank - 1, at[rank - 1]
         if cells[cell] == tile:
-            _in_cell(low, high, at, cuts, stored, width, extent, found)
+            while last < end[a] and cells[cell + last + 1 - at[a]] == tile:
+                last += 1
+            _in_cell(low, high, at, last, cuts, stored, width, extent, found)
+            at[a] = last
         else:
             far = True
-        a = rank - 1
         while a >= 0:
             at[a] += 1
             if at[a] <= end[a]:
@@ -243,6 +274,15 @@ def _in_box(
             a -= 1
         if a < 0:
             return far
+
+
+@jit
+def owned_by(tile: int, at: I64, cuts: I64, offsets: I64, cells: I32) -> int:
+    """1 if an element lies on a tile, else 0."""
+    cell = 0
+    for a in range(len(at)):
+        cell = cell * (offsets[a + 1] - offsets[a] - 1) + _find(cuts, offsets[a], offsets[a + 1], at[a]) - offsets[a]
+    return 1 if cells[cell] == tile else 0
 
 
 @jit
@@ -264,7 +304,7 @@ def _near(
     """Adds what every vertex has to gather of its own tile's data to the three arrays; see `gathered`."""
     rank = lo.shape[1]
     low, high = np.empty(rank, np.int64), np.empty(rank, np.int64)
-    work, found = np.empty((5, rank), np.int64), np.empty(4, np.int64)
+    work, found = np.empty((5, rank), np.int64), np.empty(5, np.int64)
     for v in range(len(tile)):
         found[:] = 0
         far = False
@@ -273,7 +313,7 @@ def _near(
                 low[a], high[a] = lo[i, a], hi[i, a]
                 if repeats[a]:
                     low[a], high[a] = 0, min(1, hi[i, a] - lo[i, a])
-            far = _in_box(low, high, tile[v], cuts, offsets, cells, stored, work, found) or far
+            far = in_box(low, high, tile[v], cuts, offsets, cells, stored, work, found) or far
         whole = found[3] == share[tile[v]]
         if found[3] and (far or not (found[0] == 1 or whole)):
             out_rows[tile[v]] += found[1]

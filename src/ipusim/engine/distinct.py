@@ -8,6 +8,9 @@ from ipusim.jit import jit
 from ipusim.program.mapping import I32, I64
 from ipusim.program.wiring import WiredGroup
 
+#: Multiply with carry: a factor of 31 bits on 31 bits of the key, so that no product leaves 64 bits.
+_MASK, _PRIME = np.int64(2**31 - 1), np.int64(2**31 - 19)
+
 
 @jit
 def distinct_rows(rows: I32 | I64) -> tuple[I32, I64, int]:
@@ -25,9 +28,10 @@ def distinct_rows(rows: I32 | I64) -> tuple[I32, I64, int]:
     first = np.empty(count, np.int64)
     classes = 0
     for i in range(count):
-        key = np.int64(1469598103)
+        key = np.int64(0)
         for a in range(width):
-            key = (key ^ np.int64(rows[i, a])) * np.int64(1099511628211)
+            part = np.int64(rows[i, a])
+            key = ((key ^ part) & _MASK) * _PRIME + (key >> np.int64(31)) + (part >> np.int64(31))
             key ^= key >> np.int64(29)
         slot = key & np.int64(size - 1)
         while True:

@@ -17,6 +17,7 @@ from typing import Literal, final
 
 import numpy as np
 
+from ipusim.engine.messages import to_all
 from ipusim.engine.multicast import box_messages, halved, merged
 from ipusim.engine.schedule import (
     INSTRUCTION_BYTES,
@@ -27,6 +28,7 @@ from ipusim.engine.schedule import (
     closed_form_cycles,
     schedule,
 )
+from ipusim.hw.cost import PREDICATE_BYTES
 from ipusim.hw.spec import ChipSpec, ExchangeSpec
 from ipusim.jit import jit
 from ipusim.program.graph import ComputeSet, Field, Rows
@@ -59,7 +61,9 @@ class Phase:
 
 
 def phase(compute_set: ComputeSet, chip: ChipSpec, how: How = SCHEDULE) -> Phase:
-    """The exchange before a compute set."""
+    """The exchange before a compute set, or the one that tells every tile a condition."""
+    if compute_set.told is not None:
+        return _told(int(compute_set.told.mapping.tiles.flat[0]), chip, how)
     fields = list(arriving(compute_set))
     if not fields:
         return Phase.none(chip.tiles)
@@ -90,6 +94,14 @@ def arriving(compute_set: ComputeSet) -> Iterable[tuple[Rows, Field]]:
             if field.role != "out" and field.boxes.of is not field.tensor.mapping and key not in seen:
                 seen.add(key)
                 yield group.rows, field
+
+
+def _told(tile: int, chip: ChipSpec, how: How) -> Phase:
+    """One tile tells all others a condition, as in a tile program (ipusim.engine.leaves)."""
+    given, tiles, spec = to_all(tile, PREDICATE_BYTES, chip.tiles), chip.tiles, chip.exchange
+    placed = schedule(given, tiles=tiles, spec=spec)
+    bound = closed_form_cycles(given, tiles=tiles, spec=spec) if how == CLOSED_FORM else placed.cycles
+    return Phase(bound, placed.sent, placed.received, np.zeros(tiles, np.int64), placed.code_bytes)
 
 
 def _phase(given: Messages, chip: ChipSpec, how: How) -> Phase:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ipusim.engine.copies import copied_bytes
 from ipusim.engine.exchange import Phase
+from ipusim.engine.moves import buffered, only_moves
 from ipusim.engine.trace import Memory
 from ipusim.hw.spec import ChipSpec
 from ipusim.program.codelet import Codelet
@@ -107,8 +108,11 @@ def _arrived(graph: Graph, arrivals: Sequence[Phase], steps: int, tiles: int) ->
     """Received and rearranged data that lives only during its superstep."""
     out = np.zeros((steps, tiles), np.int64)
     for step, (compute_set, moved) in enumerate(zip(graph.compute_sets(), arrivals, strict=True)):
-        out[step] += moved.received
-        out[step] += copied_bytes(compute_set, tiles)
+        if only_moves(compute_set):
+            out[step] += np.minimum(moved.received, buffered(compute_set, tiles))
+        else:
+            out[step] += moved.received
+            out[step] += copied_bytes(compute_set, tiles)
     return out
 
 

@@ -83,9 +83,14 @@ def _mixed(key: int, part: int) -> int:
 
 def everyone(tile: int, nbytes: int, device: SystemSpec) -> Exchange:
     """One tile tells all others the same."""
-    others = np.delete(np.arange(device.num_tiles, dtype=np.int32), tile)
+    told = to_all(tile, nbytes, device.num_tiles)
+    return exchange(told, np.ones(len(told), np.int64), device)
+
+
+def to_all(tile: int, nbytes: int, tiles: int) -> Messages:
+    """The message of one tile to all others."""
+    others = np.delete(np.arange(tiles, dtype=np.int32), tile)
     if not len(others):
-        return exchange(NOTHING, np.zeros(0, np.int64), device)
+        return NOTHING
     first = np.array([0, len(others)], np.int32)
-    whole = Messages(np.array([tile], np.int32), np.array([nbytes], np.int64), first, others)
-    return exchange(whole, np.ones(1, np.int64), device)
+    return Messages(np.array([tile], np.int32), np.array([nbytes], np.int64), first, others)

@@ -119,7 +119,7 @@ def _equal_boxes(lo: I32, hi: I32, owner: I32) -> tuple[I64, I32, int]:
 @jit
 def _mixed(key: int, part: int) -> int:
     """A key below 2^62 with one more number in it (multiply with carry): no product leaves 64 bits."""
-    return ((key ^ part) & MASK) * PRIME + (key >> 31) + (part >> 31)
+    return np.int64((key ^ part) & MASK) * PRIME + (key >> 31) + (part >> 31)  # type: ignore[return-value]
 
 
 @jit

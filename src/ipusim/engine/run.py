@@ -18,19 +18,33 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from ipusim.engine import compute, copies, exchange, memory
+from ipusim.engine import compute, copies, exchange, memory, moves
 from ipusim.engine.exchange import How, Phase
 from ipusim.engine.trace import PHASES, StepTrace, Trace
 from ipusim.errors import InvalidProgram
 from ipusim.hw import cost
 from ipusim.hw.spec import ChipSpec
 from ipusim.program.graph import ComputeSet, Execute, Graph, Loop, VertexGroup, WholeOp
+from ipusim.program.groups import Rounds
 from ipusim.program.liveness import lifetimes
 from ipusim.program.mapping import I64
-from ipusim.program.tensor import Tensor, Variable
+from ipusim.program.tensor import Replicated, Tensor, Variable
 
 Array = NDArray[Any]
 Progress = Callable[[int, int], None]
+
+
+@final
+@dataclass(frozen=True, eq=False, slots=True)
+class Ran:
+    """What the values of a run showed.
+
+    `cycles`: where every vertex was called on its own, per superstep the busy cycles of each tile in all its runs,
+    (tiles,) int64, summed from the calls; else empty.  `runs`: of each compute set, (compute sets,) int64.
+    """
+
+    cycles: list[I64]
+    runs: I64
 
 
 @final
@@ -80,11 +94,14 @@ def _transfer(name: str, tensors: Sequence[Tensor], chip: ChipSpec) -> StepTrace
 
 
 def _step(compute_set: ComputeSet, moved: Phase, chip: ChipSpec) -> StepTrace:
-    busy, copied = compute.compute_cycles(compute_set, chip), copies.copy_cycles(compute_set, chip)
+    busy = compute.compute_cycles(compute_set, chip)
+    here, landed = moves.move_cycles(compute_set, chip)
+    copied = copies.copy_cycles(compute_set, chip) + here
     times = compute_set.repeats
     cycles = {
         "compute": int(busy.max()),
         "copy_before": int(copied.max()),
+        "copy_after": int(landed.max()),
         "exchange": moved.cycles,
         "sync": cost.sync_cycles(chip.sync),
     }
@@ -92,7 +109,7 @@ def _step(compute_set: ComputeSet, moved: Phase, chip: ChipSpec) -> StepTrace:
         name=compute_set.name,
         op=compute_set.op,
         compute=times * busy,
-        copies=times * copied,
+        copies=times * (copied + landed),
         sent=times * moved.sent,
         received=times * moved.received,
         shared=times * moved.shared,
@@ -103,12 +120,13 @@ def _step(compute_set: ComputeSet, moved: Phase, chip: ChipSpec) -> StepTrace:
     )
 
 
-def initial_values(graph: Graph, given: dict[Variable, Array]) -> dict[Variable, Array]:
-    """Arrays of the variables that have a value before the program starts: inputs and weights."""
+def initial_values(graph: Graph, given: dict[Variable, Array], replica: int = 0) -> dict[Variable, Array]:
+    """Arrays of the variables that have a value before the program starts on a replica: inputs and weights."""
     values = dict(given)
     for variable in graph.variables:
         if variable.initial is not None and variable not in values:
-            first = variable.initial.array()
+            known = variable.initial
+            first = known.of_replica(replica) if isinstance(known, Replicated) else known.array()
             values[variable] = first if variable.always_live else first.copy()
     return values
 
@@ -120,15 +138,33 @@ def compute_values(
     *,
     vertices: bool = False,
     progress: Progress | None = None,
-) -> list[I64]:
+) -> Ran:
     """Runs the program on `values`, adding an array for every variable it writes.
 
-    Returns: for `vertices=True`, per superstep the busy cycles of each tile in all its runs, summed from the calls;
-    else an empty list.  Arrays are freed after their last use.
+    Arrays are freed after their last use.
     """
     work = _Run(graph, values, chip, vertices, progress)
     work.steps(graph.steps)
-    return work.cycles
+    return Ran(work.cycles, work.runs)
+
+
+def as_ran(trace: Trace, runs: I64) -> Trace:
+    """A trace whose loops that end on a condition took the runs that values gave them, not as many as they may.
+
+    `runs`: of each compute set, (compute sets,).
+    """
+    moved = (len(trace.steps) - len(runs)) // 2  # transfers from and to the host
+    counts = np.pad(runs, moved, constant_values=1).tolist()
+    return replace(trace, steps=tuple(_as_often(s, n) for s, n in zip(trace.steps, counts, strict=True)))
+
+
+def _as_often(step: StepTrace, runs: int) -> StepTrace:
+    def all_runs(total: Any) -> Any:
+        return total // step.repeats * runs
+
+    arrays = {name: all_runs(getattr(step, name)) for name in ("compute", "copies", "sent", "received", "shared")}
+    phases = {name: all_runs(cycles) for name, cycles in step.phases.items()}
+    return replace(step, **arrays, phases=phases, flops=all_runs(step.flops), repeats=runs)
 
 
 class _Run:
@@ -139,6 +175,7 @@ class _Run:
     ) -> None:
         self.graph, self.values, self.chip, self.vertices, self.progress = graph, values, chip, vertices, progress
         self.cycles: list[I64] = [np.zeros(chip.tiles, np.int64) for _ in graph.sets] if vertices else []
+        self.runs: I64 = np.zeros(len(graph.sets), np.int64)
         self._number = {id(compute_set): number for number, compute_set in enumerate(graph.sets)}
         self._last = _last_uses(graph)
         self._kept = set(values)
@@ -157,6 +194,7 @@ class _Run:
 
     def _execute(self, compute_set: ComputeSet) -> None:
         number = self._number[id(compute_set)]
+        self.runs[number] += 1
         if self.progress:
             self.progress(number, len(self.graph.sets))
         if self.vertices:
@@ -167,12 +205,26 @@ class _Run:
 
     def _loop(self, loop: Loop) -> None:
         if loop.whole and not self.vertices:
-            for whole in loop.whole:
-                _whole_op(whole, self.values)
+            rounds = [pair for whole in loop.whole for pair in _whole_op(whole, self.values)]
+            self._count([loop], 1, rounds)
         else:
             for _ in range(loop.count):
                 if not self._once(loop):
                     break
+
+    def _count(self, steps: Sequence[Execute | Loop], times: int, rounds: list[Rounds]) -> None:
+        """Counts `times` runs of steps that a function made as a whole; takes what `rounds` says of loops in them."""
+        for step in steps:
+            if isinstance(step, Execute):
+                self.runs[self._number[id(step.compute_set)]] += times
+                continue
+            done, now = 0, times * step.count
+            for place, _ in step.tests:
+                before = step.steps[done:place]
+                asked, held = rounds.pop(sum(len(loop.tests) for loop in _loops(before)))
+                self._count(before, asked, rounds)
+                done, now = place, held
+            self._count(step.steps[done:], now, rounds)
 
     def _once(self, loop: Loop) -> bool:
         """One run of a loop; False where one of its tests ended it."""
@@ -202,9 +254,9 @@ def _last_uses(graph: Graph) -> dict[int, list[Variable]]:
     for number, compute_set in enumerate(graph.compute_sets()):
         for group in compute_set.groups:
             tensors = [f.tensor for f in group.fields] + list(group.whole.tensors if group.whole else ())
-            for tensor in tensors:
-                for variable in tensor.variables():
-                    last[variable] = number
+            last.update((variable, number) for tensor in tensors for variable in tensor.variables())
+        if compute_set.told is not None:
+            last.update((variable, number) for variable in compute_set.told.variables())
     for loop in _loops(graph.steps):
         for whole in loop.whole:
             for tensor in whole.tensors:
@@ -245,17 +297,24 @@ def _whole_group(group: VertexGroup, values: dict[Variable, Array]) -> None:
     _store(group, arrays, values)
 
 
-def _whole_op(whole: WholeOp, values: dict[Variable, Array]) -> None:
+def _whole_op(whole: WholeOp, values: dict[Variable, Array]) -> Sequence[Rounds]:
     arrays = [_array(t, values) for t in whole.tensors]
-    whole.function(whole.attrs, arrays)
+    rounds = whole.function(whole.attrs, arrays)
     for tensor, array in zip(whole.tensors[-whole.outputs :], arrays[-whole.outputs :], strict=True):
         tensor.write_back(array, values)
+    return rounds or ()
 
 
 def _store(group: VertexGroup, arrays: Sequence[Array], values: dict[Variable, Array]) -> None:
     for field, array in zip(group.fields, arrays, strict=True):
         if field.role != "in":
             field.tensor.write_back(array, values)
+
+
+def _view(array: Array, index: tuple[slice, ...]) -> Array:
+    """A box of an array to read and write, also of one without axes."""
+    where: Any = (*index, ...)
+    return np.asarray(array[where])
 
 
 def _each_vertex(compute_set: ComputeSet, values: dict[Variable, Array], chip: ChipSpec) -> I64:
@@ -267,7 +326,7 @@ def _each_vertex(compute_set: ComputeSet, values: dict[Variable, Array], chip: C
         for row in range(len(group.rows)):
             sizes = tuple(int(v) for v in group.rows.sizes[row])
             boxes = [
-                [array[index] for index in field.boxes.of_vertex(row)]
+                [_view(array, index) for index in field.boxes.of_vertex(row)]
                 for array, field in zip(arrays, group.fields, strict=True)
             ]
             group.codelet.compute(group.attrs, sizes, boxes)

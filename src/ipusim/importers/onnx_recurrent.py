@@ -35,7 +35,9 @@ def _recurrent(cell: str) -> Converter:
             for name in ("h", "c"):
                 if name in given:
                     given[name] = build.transpose(given[name], (1, 0, 2), name=f"{node.label}/{name}")
-        direction = node.attribute("direction", "forward")
+        direction, clip = node.attribute("direction", "forward"), float(node.attribute("clip", 0.0))
+        if "clip" in node.attributes and not clip > 0:
+            raise BadInput(f"clip {clip} must be above 0")
         made = build.recurrent(
             cell,
             x,
@@ -44,7 +46,7 @@ def _recurrent(cell: str) -> Converter:
             **given,
             direction=direction,
             activations=_activations(cell, 2 if direction == "bidirectional" else 1, node),
-            clip=node.attribute("clip", 0.0),
+            clip=clip,
             input_forget=bool(node.attribute("input_forget", 0)),
             linear_before_reset=bool(node.attribute("linear_before_reset", 0)),
             name=node.label,
@@ -63,7 +65,11 @@ def _recurrent(cell: str) -> Converter:
 def _activations(cell: str, directions: int, node: OnnxNode) -> list[Activation]:
     """The functions of all directions; alphas and betas are taken in turn by those that have any."""
     count = CELLS[cell][1] * directions
-    named = [str(name).lower().replace("_", "") for name in node.attribute("activations", [])]
+    given = [
+        name.decode(errors="replace") if isinstance(name, bytes) else str(name)
+        for name in node.attribute("activations", [])
+    ]
+    named = [name.lower().replace("_", "") for name in given]
     kinds = [_NAMES.get(name, name) for name in named] or list(DEFAULTS[cell]) * directions
     if len(kinds) != count:
         raise BadInput(f"{len(kinds)} activations, wants {count}")

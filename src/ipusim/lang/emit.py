@@ -184,9 +184,11 @@ def _for(body: _Body, node: ir.For) -> None:
             stop = writer.temporary(stop)
         if id(node) in costs.collapsed:
             body.silent, each = True, 0
-        elif _is_straight(node, costs):
-            each = _count_straight(body, costs, node, each, start, stop)
-            body.silent = True
+        else:
+            _count_start(body, node, costs.entered.get(id(node), 0), start, stop)
+            if _is_straight(node, costs):
+                each = _count_straight(body, costs, node, each, start, stop)
+                body.silent = True
     body.flush()
     with writer.scope(assigned((node,))):
         _rows(writer, node)
@@ -202,6 +204,18 @@ def _for(body: _Body, node: ir.For) -> None:
             body.loops.pop()
     body.silent = was_silent
     _leave_after(body, node)
+
+
+def _count_start(body: _Body, node: ir.For, slots: int, start: str, stop: str) -> None:
+    """Adds what a loop costs beside its iterations if it has any."""
+    if not slots:
+        return
+    if isinstance(node.start, ir.Const) and isinstance(node.stop, ir.Const):
+        body.pending += slots * bool(range(int(node.start.value), int(node.stop.value), node.step))
+        return
+    body.flush()
+    with body.writer.inside(f"if ({start}) {'<' if node.step > 0 else '>'} ({stop}):"):
+        body.writer.add(f"total += {slots}")
 
 
 def _is_straight(node: ir.For, costs: Costs) -> bool:

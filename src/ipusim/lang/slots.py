@@ -31,9 +31,13 @@ IMMEDIATE: Final = 1 << 15  # [Colossus LLVM ColossusTargetTransformInfo.cpp] in
 SHORT_CONSTANT: Final = 1 << 20  # [Colossus LLVM ColossusTargetTransformInfo.cpp] what one instruction can load
 BUNDLE_BYTES: Final = 8  # [graphcore/ipu_assembly_support] code bytes of a {MAIN, AUX} bundle
 #: [M0001, M0005, M0089; M0484, M0486, M0493] slots that compiled code takes, over those of its source, as a ratio by
-#: generation: the compiler of 2020 on a GC2 (1.04 and 1.17 in two programs), later ones on a GC200 and a Bow (1.07,
+#: generation: the compiler of 2020 on a GC2 (1.04 and 1.13 in two programs), later ones on a GC200 and a Bow (1.07,
 #: 1.00 and 1.00); geometric means to the nearest twentieth
 POPC_FACTOR: Final = MappingProxyType({"mk1": (11, 10), "mk2": (1, 1)})
+#: [M0089, M0493] slots of starting a loop within a loop, beyond those of its source: registers of the loop around it
+#: are put away and fetched again.  On a GC2 what M0089 (45 rows of a block) leaves beside the factor; M0107, without
+#: such loops, is met without them.  Later compilers: none, as M0493 is met without
+NESTED_LOOP_SLOTS: Final = MappingProxyType({"mk1": 12, "mk2": 0})
 
 _ALIAS = {"exp2": "exp", "log2": "log", "cos": "sin"}
 

@@ -35,11 +35,11 @@ class Compiled:
 class _Storage:
     """Which values share storage (union-find over value names), to tell what may be overwritten."""
 
-    def __init__(self, workload: Workload) -> None:
+    def __init__(self, workload: Workload, owned: int = 0) -> None:
         self._parent: dict[str, str] = {}
         self._last: dict[str, int] = {}
         end = len(workload.nodes)
-        for value in (*workload.inputs, *workload.outputs.values()):
+        for value in (*workload.inputs[owned:], *workload.outputs.values()):
             self._last[value.name] = end
         for name in workload.constants:
             self._last[name] = end
@@ -81,10 +81,11 @@ def lower(
     return Compiled(workload, low.graph, inputs, outputs, low.notes)
 
 
-def lower_part(low: Lowering, workload: Workload, inputs: Sequence[Tensor]) -> list[Tensor]:
+def lower_part(low: Lowering, workload: Workload, inputs: Sequence[Tensor], owned: int = 0) -> list[Tensor]:
     """Lowers a workload that is part of the node being lowered (a loop's body) on tensors for its inputs.
 
-    Returns: the tensors of its outputs.  Nothing of `inputs` is overwritten.
+    Returns: the tensors of its outputs.  The first `owned` inputs may be overwritten after they were read last, the
+    others stay as they are.
     """
     before, reusable = low.prefix, low.reusable
     tensors = {v.name: t for v, t in zip(workload.inputs, inputs, strict=True)}
@@ -93,7 +94,7 @@ def lower_part(low: Lowering, workload: Workload, inputs: Sequence[Tensor]) -> l
             constant.shape, constant.dtype, low.path(name), initial=constant, always_live=True
         )
         tensors[name] = Tensor.of(made)
-    storage = _Storage(workload)
+    storage = _Storage(workload, owned)
     for number, node in enumerate(workload.nodes):
         low.prefix = f"{before}/{node.name}" if before else node.name
         _lower_node(low, number, node, tensors, storage)

@@ -85,7 +85,7 @@ class Lowering:
     notes: dict[int, PlanNote] = field(default_factory=dict)
     reusable: tuple[bool, ...] = ()
     rules: Rules | None = None
-    shared: dict[Any, Tensor] = field(default_factory=dict)
+    shared: dict[Any, Any] = field(default_factory=dict)
 
     def variable(
         self,

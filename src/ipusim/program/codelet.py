@@ -30,7 +30,8 @@ class Codelet:
 
     `sizes` names the columns that `cycles` takes; `flops(attrs, *sizes)` counts floating-point operations as the
     vendor's estimators do (a multiply-add is two).  `code_bytes` is charged once on each tile that uses the codelet.
-    `listed` names the fields that it takes as a list of regions, a pointer for each: they may lie apart.
+    `listed` names the fields that it takes as a list of regions, a pointer for each: they may lie apart.  `moves`: it
+    only puts what it reads where its result lies, as a `Copy` does, and takes no time beside that.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Codelet:
     kind: Literal["worker", "multi"] = "multi"
     code_bytes: int = 512
     listed: tuple[str, ...] = ()
+    moves: bool = False
 
 
 def evaluate_rows(

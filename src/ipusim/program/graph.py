@@ -45,8 +45,9 @@ class ComputeSet:
     """Vertices that run in the same superstep; `op` is the index of the workload node it comes from (-1: none).
 
     `groups` are the vertices of lowered ops, `added` those of a tile program, by codelet in the order of first use,
-    and `together` those that it added many at once.  In loops of a lowered program it runs `repeats` times.  `again`:
-    one more round of an unrolled loop, whose code and vertices an earlier compute set stands for.
+    and `together` those that it added many at once.  In loops of a lowered program it runs `repeats` times, at most.
+    `again`: one more round of an unrolled loop, whose code and vertices an earlier compute set stands for.  `told`: no
+    vertices run, every tile is told this condition (one bool) of a loop.
     """
 
     name: str
@@ -56,6 +57,7 @@ class ComputeSet:
     added: dict[TileCodelet, VertexColumns] = field(default_factory=dict)
     together: list[Vertices] = field(default_factory=list)
     again: bool = False
+    told: Tensor | None = None
 
     def size(self) -> int:
         """Vertices that a tile program added."""
@@ -151,15 +153,23 @@ class Graph:
         self._named.setdefault(name, variable)
         return variable
 
-    def execute(self, name: str, op: int, groups: Sequence[VertexGroup], *, again: bool = False) -> ComputeSet:
-        """A new compute set, run after everything so far (in the loop that is open, if one is); `again`: see
+    def execute(
+        self, name: str, op: int, groups: Sequence[VertexGroup], *, again: bool = False, told: Tensor | None = None
+    ) -> ComputeSet:
+        """A new compute set, run after everything so far (in the loop that is open, if one is); `again`, `told`: see
         `ComputeSet`.
         """
         repeats = prod(loop.count for loop in self._open)
-        compute_set = ComputeSet(name, op, repeats, list(groups), again=again)
+        compute_set = ComputeSet(name, op, repeats, list(groups), again=again, told=told)
         self._append(Execute(compute_set))
         self.sets.append(compute_set)
         return compute_set
+
+    def leave_unless(self, name: str, op: int, test: Tensor) -> None:
+        """Tells every tile a bool; where it is false the loop that is open ends there."""
+        self.execute(name, op, [], told=test)
+        loop = self._open[-1]
+        loop.tests.append((len(loop.steps), test))
 
     @contextmanager
     def loop(self, name: str, count: int) -> Iterator[Loop]:

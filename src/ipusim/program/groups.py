@@ -15,6 +15,8 @@ from ipusim.program.tensor import Tensor
 
 T = TypeVar("T")
 Role = Literal["in", "out", "inout"]
+#: How often the condition of a loop was asked, and how often it held, in all.
+Rounds = tuple[int, int]
 
 
 @final
@@ -94,9 +96,12 @@ class Field:
 @final
 @dataclass(frozen=True, eq=False, slots=True)
 class WholeOp:
-    """Values of several groups of an op computed together: `function(attrs, inputs + outputs)`, the outputs last."""
+    """Values of several groups of an op computed together: `function(attrs, inputs + outputs)`, the outputs last.
 
-    function: Callable[[Any, Sequence[Array]], None]
+    It gives the `Rounds` of each loop in it that ends on a condition, in the order in which the conditions are lowered.
+    """
+
+    function: Callable[[Any, Sequence[Array]], Sequence[Rounds] | None]
     attrs: Any
     tensors: tuple[Tensor, ...]
     outputs: int = 1

@@ -45,7 +45,9 @@ def lifetimes(graph: Graph, results: Iterable[Tensor]) -> dict[Variable, Life]:
 
 
 def _touched(compute_set: ComputeSet) -> Iterator[tuple[Variable, bool]]:
-    """(variable, whether the field only writes it) of every field."""
+    """(variable, whether the field only writes it) of every field, and of a condition that is told."""
+    if compute_set.told is not None:
+        yield from ((variable, False) for variable in compute_set.told.variables())
     for group in compute_set.groups:
         for field in group.fields:
             for variable in field.tensor.variables():

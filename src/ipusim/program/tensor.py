@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as Dict
 from math import prod
-from typing import Any, Protocol, final
+from typing import Any, Protocol, final, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,19 @@ class Initial(Protocol):
 
     def array(self) -> Array:
         """The value."""
+        ...
+
+
+@runtime_checkable
+class Replicated(Protocol):
+    """A value known before the program runs that each replica has its own of (states of random generators)."""
+
+    def array(self) -> Array:
+        """The value on the first replica."""
+        ...
+
+    def of_replica(self, number: int) -> Array:
+        """The value on a replica, counted from 0."""
         ...
 
 

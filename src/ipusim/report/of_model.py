@@ -27,14 +27,19 @@ def model_profile(
     options: Options,
     dtype: DType,
     remarks: tuple[str, ...],
+    most: Trace | None = None,
 ) -> Profile:
-    """The profile of a compiled model on a system; `dtype` is its floating-point type, `remarks` what to say first."""
+    """The profile of a compiled model on a system; `dtype` is its floating-point type, `remarks` what to say first.
+
+    `most`: the trace with as many runs of loops as there may be, which is what the workload says of its arithmetic.
+    """
     workload = compiled.workload
     facts = []
     for number, node in enumerate(workload.nodes):
         note = compiled.notes.get(number)
         method, splits = (note.method, dict(note.splits)) if note else ("", {})
-        facts.append(OpFacts(node.name, type(node.op).__name__, node.flops, node.macs, method, splits))
+        flops, macs = (_as_ran(n, number, trace, most or trace) for n in (node.flops, node.macs))
+        facts.append(OpFacts(node.name, type(node.op).__name__, flops, macs, method, splits))
     steps, ops, memory = derive(trace, facts, lever=_lever(trace, compiled.notes, workload.batch, dtype, options))
     bound = max(1, int(options.memory_proportion * target.chip.tile.memory_bytes))
     planned = plans(compiled.notes, ops, bound)
@@ -56,6 +61,14 @@ def model_profile(
         remarks=remarks + ((raised,) if raised else ()),
         plans=planned,
     )
+
+
+def _as_ran(count: int, number: int, trace: Trace, most: Trace) -> int:
+    """A count of an op's arithmetic where the vertices of its loops did less of it than they may."""
+    if trace is most:
+        return count
+    done, may = (sum(s.flops for s in t.steps if s.op == number) for t in (trace, most))
+    return count if done == may else round(count * done / may)
 
 
 def _lever(trace: Trace, notes: Mapping[int, PlanNote], batch: int, dtype: DType, options: Options) -> str:

@@ -15,12 +15,10 @@ from typing import Any, Final
 
 from ipusim.errors import BadInput
 from ipusim.workload import ops, ops_norm, ops_shape
+from ipusim.workload.autodiff_moves import MOVES, Rule, fit, zeros
 from ipusim.workload.builder import WorkloadBuilder
 from ipusim.workload.graph import Node, Value, Workload
 from ipusim.workload.passes import drop_dead
-
-#: (builder, node, gradient of each output) -> gradient of each input, None where there is none.
-Rule = Callable[[WorkloadBuilder, Node, Sequence[Value]], Sequence[Value | None]]
 
 
 def gradient(
@@ -33,19 +31,12 @@ def gradient(
     """The workload with outputs `output` (its only one by default), those of `keep`, and "d NAME" for each of `inputs`
     (default: all floating-point inputs), of the input's shape and type.
 
-    Raises BadInput if the output is not one floating-point number, for an unknown name, and for an op on the way that
-    has no rule, naming its node.
+    Raises BadInput if the output is not one floating-point number, for an unknown name, for an output that is called as
+    a gradient is, for an input of integers, and for an op on the way that has no rule, naming its node.
     """
     name = _only(workload) if output is None else output
-    if name not in workload.outputs:
-        raise BadInput(f"gradient of {workload.name!r}: no output {name!r} (there are {', '.join(workload.outputs)})")
-    target = workload.outputs[name]
-    if target.type.elements != 1 or not target.dtype.is_float:
-        raise BadInput(f"gradient of {workload.name!r}: output {name!r} is {target.type}, not one float")
-    by_name = {v.name: v for v in workload.inputs}
     wanted = [v.name for v in workload.inputs if v.dtype.is_float] if inputs is None else list(inputs)
-    if unknown := [n for n in wanted if n not in by_name]:
-        raise BadInput(f"gradient of {workload.name!r}: no input {unknown[0]!r} (there are {', '.join(by_name)})")
+    _check(workload, [name, *keep], wanted)
     build = WorkloadBuilder(f"{workload.name} gradient", workload.batch)
     values = {v.name: build.input(v.name, v.shape, v.dtype) for v in workload.inputs}
     made = build.inline(workload, values)
@@ -54,8 +45,26 @@ def gradient(
     for n in wanted:
         value = values[n]
         found = grads.get(value.name)
-        outputs[f"d {n}"] = _zeros(build, value) if found is None else found
+        outputs[f"d {n}"] = zeros(build, value) if found is None else found
     return drop_dead(build.build(outputs))
+
+
+def _check(workload: Workload, outputs: Sequence[str], inputs: Sequence[str]) -> None:
+    """Raises BadInput unless there are such outputs, the first of them one float, and such inputs, all of floats."""
+    where, known = f"gradient of {workload.name!r}", {v.name: v for v in workload.inputs}
+    for name in outputs:
+        if name not in workload.outputs:
+            raise BadInput(f"{where}: no output {name!r} (there are {', '.join(workload.outputs)})")
+    target = workload.outputs[outputs[0]]
+    if target.type.elements != 1 or not target.dtype.is_float:
+        raise BadInput(f"{where}: output {outputs[0]!r} is {target.type}, not one float")
+    for name in inputs:
+        if name not in known:
+            raise BadInput(f"{where}: no input {name!r} (there are {', '.join(known)})")
+        if not known[name].dtype.is_float:
+            raise BadInput(f"{where}: input {name!r} is {known[name].type}; only floats have a gradient")
+        if f"d {name}" in outputs:
+            raise BadInput(f"{where}: output 'd {name}' has the name of the gradient of input {name!r}; rename one")
 
 
 def _only(workload: Workload) -> str:
@@ -77,7 +86,7 @@ def _backward(
         reached = [grads.get(v.name) for v in node.outputs]
         if not any(v.name in needed for v in node.inputs) or all(g is None for g in reached):
             continue
-        given = [g or _zeros(build, v) for g, v in zip(reached, node.outputs, strict=True)]
+        given = [g or zeros(build, v) for g, v in zip(reached, node.outputs, strict=True)]
         for value, part in zip(node.inputs, _rule(node)(build, node, given), strict=True):
             if part is not None and value.name in needed:
                 before = grads.get(value.name)
@@ -99,23 +108,6 @@ def _ones(value: Value) -> Any:
     import numpy as np
 
     return np.ones(value.shape, value.dtype.numpy)
-
-
-def _zeros(build: WorkloadBuilder, value: Value) -> Value:
-    from ipusim.workload.constants import Constant
-
-    return build.constant(Constant.full(value.shape, value.dtype, 0.0), "zero")
-
-
-def _fit(build: WorkloadBuilder, grad: Value, value: Value) -> Value:
-    """A gradient summed over the axes along which `value` was broadcast."""
-    if grad.shape == value.shape:
-        return grad
-    extra = len(grad.shape) - len(value.shape)
-    padded = (1,) * extra + value.shape
-    axes = [a for a, (n, m) in enumerate(zip(grad.shape, padded, strict=True)) if n != m]
-    summed = build.reduce("sum", grad, axes) if axes else grad
-    return summed if summed.shape == value.shape else build.reshape(summed, value.shape)
 
 
 # -- elementwise -------------------------------------------------------------------------------------------------------
@@ -161,44 +153,46 @@ def _neg(b: WorkloadBuilder, node: Node, grads: Sequence[Value]) -> Sequence[Val
 
 
 def _add(b: WorkloadBuilder, node: Node, grads: Sequence[Value]) -> Sequence[Value | None]:
-    return [_fit(b, grads[0], v) for v in node.inputs]
+    return [fit(b, grads[0], v) for v in node.inputs]
 
 
 def _sub(b: WorkloadBuilder, node: Node, grads: Sequence[Value]) -> Sequence[Value | None]:
     x, y = node.inputs
-    return [_fit(b, grads[0], x), b.unary("neg", _fit(b, grads[0], y))]
+    return [fit(b, grads[0], x), b.unary("neg", fit(b, grads[0], y))]
 
 
 def _mul(b: WorkloadBuilder, node: Node, grads: Sequence[Value]) -> Sequence[Value | None]:
     x, y = node.inputs
-    return [_fit(b, b.mul(grads[0], y), x), _fit(b, b.mul(grads[0], x), y)]
+    return [fit(b, b.mul(grads[0], y), x), fit(b, b.mul(grads[0], x), y)]
 
 
 def _div(b: WorkloadBuilder, node: Node, grads: Sequence[Value]) -> Sequence[Value | None]:
     x, y = node.inputs
     over = b.div(grads[0], y)
-    return [_fit(b, over, x), b.unary("neg", _fit(b, b.mul(over, node.outputs[0]), y))]
+    return [fit(b, over, x), b.unary("neg", fit(b, b.mul(over, node.outputs[0]), y))]
 
 
 def _pow(b: WorkloadBuilder, node: Node, grads: Sequence[Value]) -> Sequence[Value | None]:
+    """x ** 0 has slope 0 everywhere, and so has 0 ** y for y that is not negative: there the formulas are 0 x inf."""
     x, y = node.inputs
-    of_x = b.mul(grads[0], b.mul(y, b.binary("pow", x, b.sub(y, 1.0))))
-    of_y = b.mul(grads[0], b.mul(node.outputs[0], b.unary("log", x)))
-    return [_fit(b, of_x, x), _fit(b, of_y, y)]
+    of_x = b.select(b.binary("equal", y, 0.0), 0.0, b.mul(y, b.binary("pow", x, b.sub(y, 1.0))))
+    flat = b.binary("and", b.binary("equal", x, 0.0), b.binary("greater_equal", y, 0.0))
+    of_y = b.select(flat, 0.0, b.mul(node.outputs[0], b.unary("log", x)))
+    return [fit(b, b.mul(grads[0], of_x), x), fit(b, b.mul(grads[0], of_y), y)]
 
 
 def _extreme(kind: str) -> Rule:
     def rule(b: WorkloadBuilder, node: Node, grads: Sequence[Value]) -> Sequence[Value | None]:
         x, y = node.inputs
         first = b.cast(b.binary("greater_equal" if kind == "max" else "less_equal", x, y), x.dtype)
-        return [_fit(b, b.mul(grads[0], first), x), _fit(b, b.mul(grads[0], b.sub(1.0, first)), y)]
+        return [fit(b, b.mul(grads[0], first), x), fit(b, b.mul(grads[0], b.sub(1.0, first)), y)]
 
     return rule
 
 
 def _select(b: WorkloadBuilder, node: Node, grads: Sequence[Value]) -> Sequence[Value | None]:
     condition, x, y = node.inputs
-    return [None, _fit(b, b.select(condition, grads[0], 0.0), x), _fit(b, b.select(condition, 0.0, grads[0]), y)]
+    return [None, fit(b, b.select(condition, grads[0], 0.0), x), fit(b, b.select(condition, 0.0, grads[0]), y)]
 
 
 def _clip(b: WorkloadBuilder, node: Node, grads: Sequence[Value]) -> Sequence[Value | None]:
@@ -220,8 +214,8 @@ def _matmul(b: WorkloadBuilder, node: Node, grads: Sequence[Value]) -> Sequence[
     columns = y if len(y.shape) > 1 else b.reshape(y, (*y.shape, 1))
     lead = node.outputs[0].shape[: len(node.outputs[0].shape) - (len(x.shape) > 1) - (len(y.shape) > 1)]
     grad = b.reshape(grads[0], (*lead, rows.shape[-2], columns.shape[-1]))
-    of_rows = _fit(b, b.matmul(grad, _turned(b, columns)), rows)
-    of_columns = _fit(b, b.matmul(_turned(b, rows), grad), columns)
+    of_rows = fit(b, b.matmul(grad, _turned(b, columns)), rows)
+    of_columns = fit(b, b.matmul(_turned(b, rows), grad), columns)
     return [
         of_rows if of_rows.shape == x.shape else b.reshape(of_rows, x.shape),
         of_columns if of_columns.shape == y.shape else b.reshape(of_columns, y.shape),
@@ -268,7 +262,10 @@ def _reduce_l1(b: WorkloadBuilder, node: Node, grads: Sequence[Value]) -> Sequen
 
 
 def _reduce_l2(b: WorkloadBuilder, node: Node, grads: Sequence[Value]) -> Sequence[Value | None]:
-    return [b.mul(_spread(b, node, b.div(grads[0], node.outputs[0])), node.inputs[0])]
+    """0 where all elements are: the least of the slopes there."""
+    norm = node.outputs[0]
+    share = b.select(b.binary("equal", norm, 0.0), 0.0, b.div(grads[0], norm))
+    return [b.mul(_spread(b, node, share), node.inputs[0])]
 
 
 def _log_sum_exp(b: WorkloadBuilder, node: Node, grads: Sequence[Value]) -> Sequence[Value | None]:
@@ -282,43 +279,6 @@ def _softmax(b: WorkloadBuilder, node: Node, grads: Sequence[Value]) -> Sequence
     if op.log:
         return [b.sub(g, b.mul(b.unary("exp", y), b.reduce("sum", g, op.axis)))]
     return [b.mul(y, b.sub(g, b.reduce("sum", b.mul(g, y), op.axis)))]
-
-
-# -- moves -------------------------------------------------------------------------------------------------------------
-
-
-def _reshape(b: WorkloadBuilder, node: Node, grads: Sequence[Value]) -> Sequence[Value | None]:
-    return [b.reshape(grads[0], node.inputs[0].shape)]
-
-
-def _transpose(b: WorkloadBuilder, node: Node, grads: Sequence[Value]) -> Sequence[Value | None]:
-    op = node.op
-    assert isinstance(op, ops_shape.Transpose)
-    return [b.transpose(grads[0], [op.perm.index(a) for a in range(len(op.perm))])]
-
-
-def _expand(b: WorkloadBuilder, node: Node, grads: Sequence[Value]) -> Sequence[Value | None]:
-    return [_fit(b, grads[0], node.inputs[0])]
-
-
-def _concat(b: WorkloadBuilder, node: Node, grads: Sequence[Value]) -> Sequence[Value | None]:
-    op = node.op
-    assert isinstance(op, ops_shape.Concat)
-    return list(b.split(grads[0], [v.shape[op.axis] for v in node.inputs], op.axis))
-
-
-def _split(b: WorkloadBuilder, node: Node, grads: Sequence[Value]) -> Sequence[Value | None]:
-    op = node.op
-    assert isinstance(op, ops_shape.Split)
-    return [b.concat(list(grads), op.axis)]
-
-
-def _slice(b: WorkloadBuilder, node: Node, grads: Sequence[Value]) -> Sequence[Value | None]:
-    op, x = node.op, node.inputs[0]
-    assert isinstance(op, ops_shape.Slice)
-    if any(s != 1 for s in op.steps):
-        raise BadInput(f"node {node.name!r}: a slice with steps {op.steps} has no gradient")
-    return [b.pad(grads[0], [(a, n - o) for a, o, n in zip(op.starts, op.stops, x.shape, strict=True)])]
 
 
 RULES: Final[dict[tuple[type[ops.Op], str | None], Rule]] = {
@@ -344,10 +304,5 @@ RULES: Final[dict[tuple[type[ops.Op], str | None], Rule]] = {
     (ops.Reduce, "log_sum_exp"): _log_sum_exp,
     (ops_norm.Softmax, None): _softmax,
     (ops_shape.Cast, None): _cast,
-    (ops_shape.Reshape, None): _reshape,
-    (ops_shape.Transpose, None): _transpose,
-    (ops_shape.Expand, None): _expand,
-    (ops_shape.Concat, None): _concat,
-    (ops_shape.Split, None): _split,
-    (ops_shape.Slice, None): _slice,
+    **{(op, None): rule for op, rule in MOVES.items()},
 }

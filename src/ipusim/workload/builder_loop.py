@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from ipusim.errors import BadInput
@@ -51,8 +52,10 @@ class LoopMethods(ABC):
     def part(self, function: Body, inputs: Sequence[Value], name: str) -> Workload:
         """The workload that `function(builder, *values)` builds for inputs like the given values, called x0, x1, ...
 
-        Raises BadInput if it uses values of another builder: whatever a body reads is an input of it.
+        Raises BadInput for a function that takes another number of values, and if it uses values of another builder:
+        whatever a body reads is an input of it.
         """
+        _check_takes(name, function, 1 + len(inputs))
         build: WorkloadBuilder = type(self)(name, 1)  # type: ignore[call-arg, assignment]
         values = [build.input(f"x{i}", v.shape, v.dtype) for i, v in enumerate(inputs)]
         made: Any = function(build, *values)
@@ -77,7 +80,7 @@ class LoopMethods(ABC):
         and fixed values in order, its outputs the carried ones.  Raises BadInput naming the node.
         """
         label = name or "loop"
-        given = [*carried, *fixed]
+        given = _listed(label, carried, fixed)
         made = body if isinstance(body, Workload) else self.part(body, given, f"{label} body")
         return self.add_node(Loop(count, made), given, label)
 
@@ -93,7 +96,30 @@ class LoopMethods(ABC):
     ) -> tuple[Value, ...]:
         """As `loop`, as long as `condition(builder, *carried, *fixed)` makes a true bool, at most `most` times."""
         label = name or "while"
-        given = [*carried, *fixed]
+        given = _listed(label, carried, fixed)
         test = condition if isinstance(condition, Workload) else self.part(condition, given, f"{label} condition")
         made = body if isinstance(body, Workload) else self.part(body, given, f"{label} body")
         return self.add_node(While(test, made, most), given, label)
+
+
+def _listed(name: str, carried: Any, fixed: Any) -> list[Value]:
+    """Carried and fixed values in one list.  Raises BadInput for what is no list of values."""
+    for what, given in (("carried", carried), ("fixed", fixed)):
+        if not isinstance(given, Sequence) or any(not isinstance(v, Value) for v in given):
+            raise BadInput(f"node {name!r}: {what} is a list of values, not {given!r}")
+    return [*carried, *fixed]
+
+
+def _check_takes(name: str, function: Any, count: int) -> None:
+    """Raises BadInput for what is no function of a builder and `count` - 1 values."""
+    if not callable(function):
+        raise BadInput(f"node {name!r}: a body is a function of a builder and values, or a Workload, not {function!r}")
+    try:
+        known = signature(function)
+    except ValueError:  # some functions written in C say nothing of themselves
+        return
+    try:
+        known.bind(*range(count))
+    except TypeError:
+        wanted = f"a builder and {count - 1} value{'s' * (count != 2)} (carried, then fixed)"
+        raise BadInput(f"node {name!r}: a body takes {wanted}; this one takes {known}") from None

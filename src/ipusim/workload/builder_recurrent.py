@@ -49,7 +49,7 @@ class RecurrentMethods(ABC):
         if cell not in CELLS:
             raise BadInput(f"node {label!r}: no cell {cell!r} (known: {', '.join(CELLS)})")
         both = 2 if direction == "bidirectional" else 1
-        kinds = [a if isinstance(a, Activation) else Activation.default(a) for a in activations or DEFAULTS[cell]]
+        kinds = [_activation(label, a) for a in activations or DEFAULTS[cell]]
         if len(kinds) == CELLS[cell][1] and both == 2:
             kinds = kinds * 2
         optional = dict(zip(OPTIONAL, (bias, lengths, h, c, peepholes), strict=True))
@@ -93,3 +93,13 @@ class RecurrentMethods(ABC):
         _, *after = self.recurrent("lstm", step, w, r, bias=bias, h=before[0], c=before[1], name=label)
         last, cell = (self.reshape(v, v.shape[1:], name=f"{label}/last_{n}") for v, n in zip(after, "hc", strict=True))
         return last, cell
+
+
+def _activation(label: str, given: Activation | str) -> Activation:
+    """A function, by name with its default parameters.  Raises BadInput that names the node."""
+    if isinstance(given, Activation):
+        return given
+    try:
+        return Activation.default(given)
+    except BadInput as error:
+        raise BadInput(f"node {label!r}: {error}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import final
 
 import numpy as np
@@ -11,7 +12,8 @@ import numpy as np
 from ipusim.errors import BadInput
 from ipusim.workload.builder import WorkloadBuilder
 from ipusim.workload.graph import Value, Workload
-from ipusim.workload.ops_mcmc import Finite, Leapfrog, Metropolis
+from ipusim.workload.ops import TensorType
+from ipusim.workload.ops_mcmc import Evaluate, Finite, Leapfrog, Metropolis, with_gradient
 
 
 def leapfrog(
@@ -23,9 +25,18 @@ def leapfrog(
     *fixed: Value,
     steps: int,
     name: str | None = None,
+    check: bool = True,
 ) -> tuple[Value, Value, Value]:
-    """Adds `steps` leapfrog steps; see `ops_mcmc.Leapfrog`.  Returns: position, momentum, log-density of each chain."""
-    q, p, log = b.add_node(Leapfrog(density, steps), [q, p, step, *fixed], name or "leapfrog")
+    """Adds `steps` leapfrog steps; see `ops_mcmc.Leapfrog`.  Returns: position, momentum, log-density of each chain.
+
+    A log-density that is NaN at the end is an error, where the program runs with values; not without `check`, for a
+    loop that rejects such proposals (`metropolis` does) and is to run as compiled code.
+    """
+    name = name or "leapfrog"
+    q, p, log = b.add_node(Leapfrog(density, steps), [q, p, step, *fixed], name)
+    if check:
+        what = f"log-density {density.name!r} after {steps} steps"
+        (log,) = b.add_node(Finite((what,), infinite=True), [log], f"{name}/check")
     return q, p, log
 
 
@@ -48,7 +59,9 @@ class HMC:
     In burn-in the step grows by `rate` where the mean acceptance probability of the chains is above `target`, and
     shrinks by it elsewhere (the simple step-size adaptation of TensorFlow Probability).  Momenta and choices come from
     the generators of `seed`.  A proposal whose log-density is not a number is rejected; at the start that is an error
-    when the program runs with values.  Raises BadInput for sizes below 1 (burn_in: 0).
+    when the program runs with values, and so is a gradient that is not finite.  Raises BadInput for sizes below 1
+    (burn_in: 0), for other numbers out of range, and for a density that does not make one value; `build` for one that
+    is not a number for each chain, or has an op without a gradient, naming it.
     """
 
     density: Workload
@@ -62,32 +75,51 @@ class HMC:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.density, Workload):
+            raise BadInput(f"HMC: a log-density is a Workload, not {type(self.density).__name__}")
+        if not self.density.inputs or len(self.density.outputs) != 1:
+            made = ", ".join(self.density.outputs)
+            raise BadInput(f"HMC: log-density {self.density.name!r} takes a position and makes one output, not {made}")
         for name, least in (("samples", 1), ("steps", 1), ("thin", 1), ("burn_in", 0)):
-            if getattr(self, name) < least:
-                raise BadInput(f"HMC: {name} {getattr(self, name)} must be at least {least}")
-        if not (self.step_size > 0 and 0 < self.target < 1 and self.rate > 0):
-            raise BadInput(
-                f"HMC: step_size {self.step_size} and rate {self.rate} above 0, target {self.target} within 0..1"
-            )
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+                raise BadInput(f"HMC: {name} {value!r} must be a whole number of at least {least}")
+        for name, most in (("step_size", inf), ("rate", inf), ("target", 1.0)):
+            value = getattr(self, name)
+            if not isinstance(value, int | float | np.number) or not 0 < value < most:
+                limit = "a finite number above 0" if most == inf else f"above 0 and below {most:g}"
+                raise BadInput(f"HMC: {name} {value!r} must be {limit}")
 
     def build(self, b: WorkloadBuilder, q: Value, *fixed: Value, name: str = "hmc") -> dict[str, Value]:
         """Adds the chains that start at q (chains, ...).
 
+        Raises BadInput naming the node.
+
         Returns: "samples" (samples, *q.shape), "log density" (samples, chains), "accepted" (chains,) the share of
         transitions after burn-in that accepted, "step size" (1,).
         """
-        chains = q.shape[0]
-        log = next(iter(b.inline(self.density, self._inputs(q, fixed), f"{name}/first/").values()))
-        (log,) = b.add_node(Finite(f"log-density {self.density.name!r} at the start"), [log], f"{name}/start")
+        if not q.shape:
+            raise BadInput(f"{name}: the start {q.name!r} is one number; its first axis must be the chains")
+        taken = [v.name for v in self.density.inputs]
+        if len(taken) != 1 + len(fixed):
+            raise BadInput(
+                f"{name}: log-density {self.density.name!r} takes {', '.join(taken)}; it gets {1 + len(fixed)} values"
+            )
+        (log_density,), wanted = self.density.outputs.values(), TensorType(q.shape[:1], q.dtype)
+        if log_density.type != wanted:
+            raise BadInput(f"{name}: log-density {self.density.name!r} makes {log_density.type}, not {wanted}")
+        log, slope = b.add_node(Evaluate(with_gradient(self.density)), [q, *fixed], f"{name}/first")
+        where = f"log-density {self.density.name!r} at the start"
+        log, _ = b.add_node(Finite((where, f"gradient of {where}")), [log, slope], f"{name}/start")
         step = b.constant(np.full(1, self.step_size, np.float32), f"{name}/step_size")
         if self.burn_in:
             q, log, step = b.loop(self.burn_in, self._burn, [q, log, step], fixed, name=f"{name}/burn_in")
         zero = b.constant(np.zeros(1, np.float32), f"{name}/nothing")
         kept = [
             b.expand(b.reshape(zero, (1,) * len(shape)), shape, name=f"{name}/{title}")
-            for shape, title in (((self.samples, *q.shape), "empty"), ((self.samples, chains), "no_densities"))
+            for shape, title in (((self.samples, *q.shape), "empty"), ((self.samples, *wanted.shape), "no_densities"))
         ]
-        count = b.expand(zero, (chains,), name=f"{name}/none")
+        count = b.expand(zero, wanted.shape, name=f"{name}/none")
         at = b.constant(np.zeros(1, np.int32), f"{name}/zero")
         made = b.loop(
             self.samples, self._sample, [q, log, count, at, *kept], [step, *fixed], name=f"{name}/sampling"
@@ -95,15 +127,12 @@ class HMC:
         accepted = b.mul(made[2], 1.0 / (self.samples * self.thin), name=f"{name}/accepted")
         return {"samples": made[4], "log density": made[5], "accepted": accepted, "step size": step}
 
-    def _inputs(self, q: Value, fixed: Sequence[Value]) -> dict[str, Value]:
-        return dict(zip((v.name for v in self.density.inputs), (q, *fixed), strict=True))
-
     def _transition(
         self, b: WorkloadBuilder, q: Value, log: Value, step: Value, fixed: Sequence[Value]
     ) -> tuple[Value, Value, Value, Value]:
         """Next position and log-density, which chains accepted, and the log of the acceptance ratio."""
         p = b.normal(q.shape, seed=self.seed, name="momentum")
-        new_q, new_p, new_log = leapfrog(b, self.density, q, p, step, *fixed, steps=self.steps)
+        new_q, new_p, new_log = leapfrog(b, self.density, q, p, step, *fixed, steps=self.steps, check=False)
         kinetic = [b.mul(b.reduce("sum_square", m, range(1, len(m.shape)), keepdims=False), 0.5) for m in (p, new_p)]
         ratio = b.sub(b.sub(new_log, kinetic[1]), b.sub(log, kinetic[0]), name="log_ratio")
         u = b.uniform(log.shape, seed=self.seed, name="choice")

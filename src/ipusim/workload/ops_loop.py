@@ -6,11 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
+
 from ipusim.dtype import bool_
 from ipusim.workload.graph import Workload
 from ipusim.workload.ops import Op, TensorType, bad, expect
 
 MOST_RUNS = 2**31 - 1  # a loop counter is a register of 32 bits
+
+
+def _check_runs(op: Op, what: str, runs: object) -> None:
+    """Raises BadInput for what is no number of runs."""
+    if isinstance(runs, bool) or not isinstance(runs, int | np.integer):
+        raise bad(op, f"{what} {runs!r} must be a whole number")
+    if not 1 <= runs <= MOST_RUNS:
+        raise bad(op, f"{what} {runs} must be from 1 to {MOST_RUNS}")
 
 
 class LoopOp(Op):
@@ -58,8 +68,7 @@ class Loop(LoopOp):
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         """See the class."""
-        if not 1 <= self.count <= MOST_RUNS:
-            raise bad(self, f"count {self.count} must be from 1 to {MOST_RUNS}")
+        _check_runs(self, "count", self.count)
         return self.check_body(inputs)
 
     def macs(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType]) -> int:
@@ -76,7 +85,8 @@ class Loop(LoopOp):
 class While(LoopOp):
     """`body` as long as `condition` (of the body's inputs) makes true, at most `most` times.
 
-    Cycles, multiply-adds and flops are those of `most` runs: how many there are shows only when the values are known.
+    Multiply-adds and flops are those of `most` runs, and so are cycles where no values are computed: how many there are
+    shows only then.
     """
 
     condition: Workload
@@ -89,8 +99,7 @@ class While(LoopOp):
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         """See the class."""
-        if not 1 <= self.most <= MOST_RUNS:
-            raise bad(self, f"most {self.most} must be from 1 to {MOST_RUNS}")
+        _check_runs(self, "most", self.most)
         made = [v.type for v in self.condition.outputs.values()]
         if len(made) != 1 or made[0].elements != 1 or made[0].dtype != bool_:
             raise bad(self, f"condition {self.condition.name!r} makes {', '.join(map(str, made))}, not one bool")

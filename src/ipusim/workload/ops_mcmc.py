@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import final
 
@@ -16,6 +16,7 @@ from ipusim.workload.autodiff import gradient
 from ipusim.workload.builder import WorkloadBuilder
 from ipusim.workload.graph import Value, Workload
 from ipusim.workload.ops import Op, TensorType, bad, expect, floats
+from ipusim.workload.passes import drop_dead
 
 
 class Composite(Op):
@@ -38,12 +39,37 @@ class Composite(Op):
 
 @final
 @dataclass(frozen=True, slots=True)
+class Evaluate(Composite):
+    """A workload of the inputs' types as one op: it has the workload's outputs, in order."""
+
+    workload: Workload
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        """See the class."""
+        expect(self, inputs, len(self.workload.inputs))
+        for value, given in zip(self.workload.inputs, inputs, strict=True):
+            if value.type != given:
+                raise bad(self, f"{self.workload.name!r}: input {value.name!r} is {value.type}, it gets {given}")
+        return tuple(v.type for v in self.workload.outputs.values())
+
+    def parts(self) -> tuple[Workload, ...]:
+        """The workload."""
+        return (self.workload,)
+
+    def expanded(self, inputs: tuple[TensorType, ...]) -> Workload:
+        """The workload itself."""
+        return self.workload
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Leapfrog(Composite):
     """`steps` leapfrog steps of Hamilton's equations: position q, momentum p (of q's shape), step size (), and the
     density's further inputs -> q, p and the log-density (chains,) at their end.
 
-    p is moved half a step along the gradient of the log-density, then q and p by whole steps in turn, and p half a step
-    back (Neal, MCMC using Hamiltonian dynamics, 2011); the mass of every parameter is 1.
+    An op of the density without a gradient is an error that names it.  p is moved half a step along the gradient of
+    the log-density, then q and p by whole steps in turn, and p half a step back (Neal, MCMC using Hamiltonian
+    dynamics, 2011); the mass of every parameter is 1.
     """
 
     density: Workload
@@ -51,8 +77,8 @@ class Leapfrog(Composite):
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         """See the class."""
-        if self.steps < 1:
-            raise bad(self, f"steps {self.steps} must be at least 1")
+        if not isinstance(self.steps, int) or self.steps < 1:
+            raise bad(self, f"steps {self.steps} must be a whole number of at least 1")
         expect(self, inputs, 2 + len(self.density.inputs))
         q, p, step, *fixed = inputs
         where = f"log-density {self.density.name!r}"
@@ -67,6 +93,7 @@ class Leapfrog(Composite):
         if len(made) != 1 or made[0].shape != q.shape[:1] or made[0].dtype != q.dtype:
             wanted = f"{q.dtype}[{q.shape[0] if q.shape else ''}]"
             raise bad(self, f"{where} makes {', '.join(map(str, made))}, not {wanted}")
+        with_gradient(self.density)
         return (q, p, made[0])
 
     def parts(self) -> tuple[Workload, ...]:
@@ -80,7 +107,7 @@ class Leapfrog(Composite):
 
 @lru_cache(maxsize=64)
 def _leapfrog(density: Workload, steps: int, inputs: tuple[TensorType, ...]) -> Workload:
-    both = _with_gradient(density)
+    both = with_gradient(density)
     first = density.inputs[0].name
 
     def slope(b: WorkloadBuilder, q: Value, fixed: Sequence[Value]) -> tuple[Value, Value]:
@@ -103,28 +130,33 @@ def _leapfrog(density: Workload, steps: int, inputs: tuple[TensorType, ...]) -> 
 
 
 @lru_cache(maxsize=64)
-def _with_gradient(density: Workload) -> Workload:
-    """The log-density of each chain, and the gradient of each chain's own with respect to its position."""
+def with_gradient(density: Workload) -> Workload:
+    """The log-density of each chain ("log density"), and each chain's gradient by its position ("d " and its name)."""
     b = WorkloadBuilder(density.name, 1)
     values = {v.name: b.input(v.name, v.shape, v.dtype) for v in density.inputs}
     (log,) = b.inline(density, values).values()
     total = b.reduce("sum", log, keepdims=False, name="over_chains")
     summed = b.build({"total": total, "log density": log})
-    return gradient(summed, "total", [density.inputs[0].name], keep=["log density"])
+    made = gradient(summed, "total", [density.inputs[0].name], keep=["log density"])
+    outputs = {name: value for name, value in made.outputs.items() if name != "total"}
+    return drop_dead(replace(made, outputs=outputs, _memo={}))
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Finite(Op):
-    """x as it is; where the program runs with values, BadInput naming `what` and the node if one is not finite."""
+    """Its inputs as they are; where the program runs with values, BadInput naming the node and what `what` says of an
+    input that is not finite (`infinite`: that has a NaN).
+    """
 
-    what: str
+    what: tuple[str, ...]
+    infinite: bool = False
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         """See the class."""
-        expect(self, inputs, 1)
+        expect(self, inputs, len(self.what))
         floats(self, inputs)
-        return (inputs[0],)
+        return inputs
 
 
 @final

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Final, final
 
 from ipusim.dtype import DType, int32
@@ -107,14 +108,18 @@ class Recurrent(Op):
 
     def _check(self) -> None:
         kind_of(self, self.cell, tuple(CELLS))
-        kind_of(self, self.direction, DIRECTIONS)
+        if self.direction not in DIRECTIONS:
+            raise bad(self, f"direction {self.direction!r} must be one of {', '.join(DIRECTIONS)}")
         if self.hidden < 1:
             raise bad(self, f"hidden size {self.hidden} must be at least 1")
         wanted = CELLS[self.cell][1] * self.directions
         if len(self.activations) != wanted:
             raise bad(self, f"{len(self.activations)} activations, a {self.direction} {self.cell} takes {wanted}")
-        if self.clip < 0:
-            raise bad(self, f"clip {self.clip} must not be negative")
+        if not 0 <= self.clip < inf:
+            raise bad(self, f"clip {self.clip} must be a number above 0 (or 0: no limit)")
+        for name, cell in (("input_forget", "lstm"), ("linear_before_reset", "gru")):
+            if getattr(self, name) and self.cell != cell:
+                raise bad(self, f"{name} is an option of cell {cell!r}, not of {self.cell!r}")
         only = {"c": "lstm", "peepholes": "lstm"}
         for name in self.given:
             if name not in OPTIONAL or only.get(name, self.cell) != self.cell:

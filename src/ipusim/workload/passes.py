@@ -13,7 +13,6 @@ from ipusim.dtype import DType
 from ipusim.workload.constants import Constant
 from ipusim.workload.graph import Node, Value, Workload
 from ipusim.workload.ops import Conv, Op, TensorType
-from ipusim.workload.ops_loop import LoopOp
 from ipusim.workload.ops_norm import BatchNorm
 from ipusim.workload.ops_random import Random
 from ipusim.workload.ops_shape import Cast
@@ -100,7 +99,7 @@ def _op_in(op: Op, dtype: DType) -> Op:
         return Cast(dtype) if op.dtype.is_float else op
     if isinstance(op, Random):
         return replace(op, dtype=dtype)
-    if isinstance(op, LoopOp):
+    if op.parts():
         held = {f.name: getattr(op, f.name) for f in fields(op)}  # type: ignore[arg-type]
         turned = {k: with_precision(v, dtype) if isinstance(v, Workload) else v for k, v in held.items()}
         return type(op)(**turned)
