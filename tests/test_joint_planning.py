@@ -153,3 +153,10 @@ def test_simulate_plans_for_training_and_the_values_stay_the_same(sizes, joint_w
 def test_unknown_passes_are_refused():
     with pytest.raises(BadInput, match="matmul_pass must be inference or training, not backwards"):
         ipusim.simulate(product(2, 8, 8), matmul_pass="backwards")
+
+
+def test_less_memory_is_never_faster():
+    proportions = (0.95, 0.6, 0.3, 0.1, 0.05, 0.02)
+    plans = [plan_joint((1, 1024, 1024, 1024), float16, GC2, Options(memory_proportion=p)) for p in proportions]
+    assert [p.estimate for p in plans] == sorted(p.estimate for p in plans)
+    assert plans[0].estimate < plans[-1].estimate

@@ -131,7 +131,8 @@ def _carry(low: Lowering, made: Sequence[Tensor], carried: Sequence[Tensor]) -> 
     """The next values in the places of the carried ones, if they are not there already; those that lie in places which
     others take go by way of rooms of their own.
     """
-    wanted = [(s, t) for s, t in zip(made, carried, strict=True) if s.chain() is None or s.chain() != t.chain()]
+    moving = [(s, t) for s, t in zip(made, carried, strict=True) if s.chain() is None or s.chain() != t.chain()]
+    wanted = [(low.mapped(s), t) for s, t in moving]  # a constant lies nowhere yet
     taken = {v for _, target in wanted for v in target.variables()}
     pairs, first = [], []
     for source, target in wanted:

@@ -195,7 +195,7 @@ def simulate(
         inputs: arrays by input name, (batch, ...), for `execute`; drawn from `seed` if left out.
         system: name, SystemSpec or ChipSpec; several IPUs run one replica each, the batch split evenly.
         batch: samples in all; None is 1 for a zoo model, and what the model says otherwise.  A Workload is built for
-            the batch of one IPU: it runs on that one, or on every IPU if `batch` is as many times its own.
+            the batch of one IPU: on several IPUs `batch` is as many times its own (1 may also stay on one of them).
         execute: True also computes the outputs; "vertices" calls every vertex on its own, slowly (small models).
         precision: "float16" or "float32", for all floating-point tensors.
         partials: type of partial sums in float16 runs.
@@ -221,6 +221,8 @@ def simulate(
     started = time.perf_counter()
     workload, replicas, remarks = _load(model, target, batch, seed)
     given = check_inputs(workload, dict(inputs), replicas) if inputs is not None else None
+    if execute:
+        check_joined(workload, replicas)
     compiled = _compile(_in_precision(workload, dtype), target.chip, options, progress)
     compiled_at = time.perf_counter()
     trace = _measure(compiled, target.chip, exchange, bool(host))
@@ -352,7 +354,6 @@ def _execute(
 
     report = (lambda done, total: progress("executing", done, total)) if progress else None
     batch = compiled.workload.batch
-    check_joined(compiled.workload, replicas)
     parts: list[dict[str, Array]] = []
     runs: list[NDArray[np.int64]] = []
     with threadpool_limits(1, "blas"):

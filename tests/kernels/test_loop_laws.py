@@ -19,6 +19,8 @@ OPS = {
     "select": lambda c, x, y: c.select(c.binary("less", x, y), x, y),
     "matmul": lambda c, x, y: c.mul(c.matmul(x, y), 0.25),
     "rows": lambda c, x, y: c.sub(x, c.reduce("mean", y, 1)),
+    "constant": lambda c, x, y: c.constant(np.arange(16, dtype=np.float32).reshape(4, 4) / 8),
+    "spread": lambda c, x, y: c.expand(c.constant(np.full((1, 4), 0.5, np.float32)), (4, 4)),
     "nested": lambda c, x, y: c.loop(2, lambda d, v, w: d.sub(d.mul(w, 0.5), v), [x], [y])[0],
 }
 

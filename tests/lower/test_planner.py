@@ -212,7 +212,7 @@ def test_transforms_give_the_same_values(monkeypatch, form):
             t = candidate.transform
             if (t.expanded, t.combined, t.swapped) == (expanded, combined, swapped) and "AMP" in candidate.method.kind:
                 row = plan._search(candidate, chip, int(cost.NEVER))[1]
-                return plan._made(wanted, candidate, row, chip, 10**9)
+                return plan._made(wanted, candidate, row, chip, 10**9, 10**9)
         raise AssertionError("no such transform")
 
     program, chosen = _check_values(monkeypatch, shape, choose, chip)
@@ -230,7 +230,7 @@ def test_serial_splits_give_the_same_values_and_are_supersteps(monkeypatch, seri
         count = plan._search(candidate, chip, int(cost.NEVER), serial=True, rows=rows)[0]
         column = 3 + cost.AXES.index(series)
         row = next(r for r in rows[:count] if r[column] == 4)
-        return plan._made(wanted, candidate, row, chip, 10**9)
+        return plan._made(wanted, candidate, row, chip, 10**9, 10**9)
 
     program, chosen = _check_values(monkeypatch, shape, choose, chip)
     assert chosen.splits()[series] == 4

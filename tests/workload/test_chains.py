@@ -141,6 +141,21 @@ def test_an_ipu_goes_on_where_the_one_before_ends():
     assert len(np.unique(whole.reshape(-1, 4), axis=0)) == 12 * 6
 
 
+def test_an_odd_batch_is_not_told_to_take_one_that_is_refused():
+    with pytest.raises(BadInput, match="cannot be split over 2 IPUs: simulate it with batch=6 for that batch on each"):
+        ipusim.simulate(bell(3), system="C2")
+
+
+def test_axes_that_only_look_like_the_batch_are_not_joined():
+    b = WorkloadBuilder("turned", 2)
+    workload = b.build({"y": b.transpose(b.input("x", (2, 4)), (1, 0))})
+    with pytest.raises(BadInput, match=r"output 'y' of a replica has shape \(4, 2\).*must be the batch of 2"):
+        ipusim.simulate(workload, system="C2", batch=4, execute=True)
+    steps = WorkloadBuilder("steps", 2)
+    same = steps.build({"y": steps.reduce("sum", steps.input("x", (4, 2, 8)), 0, keepdims=False)})
+    assert "every replica gets the same inputs" in str(ipusim.simulate(same, system="C2", batch=4))
+
+
 def test_what_cannot_be_spread_or_joined():
     with pytest.raises(BadInput, match=r"'chains' is built for batch 2, not 3 .batch 4 puts a replica on each IPU"):
         ipusim.simulate(bell(2), system="C2", batch=3)

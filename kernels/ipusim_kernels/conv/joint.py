@@ -127,9 +127,8 @@ def _plan(work: _Work, chip: ChipSpec) -> TrainingPlans:
     joint = _joint(work, chip)
     if joint is None:
         return replace(apart, other=None)
-    allowed = int(work.proportion * chip.tile.memory_bytes)
-    key = (joint.temporary > allowed, joint.estimate), (apart.temporary > allowed, apart.estimate)
-    return replace(joint, other=apart.estimate) if key[0] <= key[1] else replace(apart, other=joint.estimate)
+    first = joint.estimate <= apart.estimate
+    return replace(joint, other=apart.estimate) if first else replace(apart, other=joint.estimate)
 
 
 def planned_apart(requests: tuple[Request, Request, Request], chip: ChipSpec) -> TrainingPlans:
@@ -155,32 +154,30 @@ def _result_cycles(update: Plan, chip: ChipSpec) -> int:
 
 
 def _joint(work: _Work, chip: ChipSpec) -> TrainingPlans | None:
-    """The cheapest joint plan: within the memory allowed, else under doubled bounds, else under none."""
+    """The cheapest joint plan under the memory bound of a plan (see plan)."""
     requests = work.requests(True)
     every = [(three, *_priced(three, chip)) for three in _passes(requests, chip)]
-    every = [found for found in every if len(found[1])]
-    if not every:
+    open_ = [(i, cycles < int(cost.NEVER)) for i, (_, _, cycles, _) in enumerate(every) if len(cycles)]
+    needs = [int(every[i][3][good].min()) for i, good in open_ if good.any()]
+    if not needs:
         return None
-    bound = max(1, int(work.proportion * chip.tile.memory_bytes))
-    allowed = bound
-    while True:
-        best: tuple[int, int, int, int] | None = None
-        for number, (_, _, cycles, memory) in enumerate(every):
-            fitting = np.flatnonzero((memory <= bound) & (cycles < int(cost.NEVER)))
-            if len(fitting):
-                row = int(fitting[np.lexsort((memory[fitting], cycles[fitting]))[0]])
-                key = (int(cycles[row]), int(memory[row]), number, row)
-                best = key if best is None else min(best, key)
-        if best is not None:
-            three, rows = every[best[2]][:2]
-            made = [
-                plan._made(request, c, np.concatenate([_NO_COST, ways]), chip, allowed)
-                for request, c, ways in zip(requests, three, pass_rows(rows[best[3]]), strict=True)
-            ]
-            return TrainingPlans(made[0], made[1], made[2], True, None)
-        if bound > int(cost.NEVER) // 4:
-            return None
-        bound = 2 * bound if bound <= 2 * chip.tile.memory_bytes else int(cost.NEVER) // 2
+    allowed = int(work.proportion * chip.tile.memory_bytes)
+    bound = max(allowed, int(plan.SLACK * min(needs)))
+    best: tuple[int, int, int, int] | None = None
+    for number, good in open_:
+        cycles, memory = every[number][2:]
+        fitting = np.flatnonzero(good & (memory <= bound))
+        if len(fitting):
+            row = int(fitting[np.lexsort((memory[fitting], cycles[fitting]))[0]])
+            key = (int(cycles[row]), int(memory[row]), number, row)
+            best = key if best is None else min(best, key)
+    assert best is not None
+    three, rows = every[best[2]][:2]
+    made = [
+        plan._made(request, c, np.concatenate([_NO_COST, ways]), chip, allowed, bound)
+        for request, c, ways in zip(requests, three, pass_rows(rows[best[3]]), strict=True)
+    ]
+    return TrainingPlans(made[0], made[1], made[2], True, None)
 
 
 def _passes(

@@ -96,7 +96,7 @@ class Plan:
     """The chosen method, transform, partition and serial steps over in and out channels.
 
     `estimate`: cycles, the sum of `items` (name, cycles); `temporary`: bytes on the fullest tile, of which `allowed`
-    were allowed; `request`: what was planned.
+    were allowed, and the search allowed `bound`; `request`: what was planned.
     """
 
     method: Method
@@ -108,6 +108,7 @@ class Plan:
     items: tuple[tuple[str, int], ...]
     temporary: int
     allowed: int
+    bound: int
     request: Request
 
     @property
@@ -178,7 +179,7 @@ def runner_up(chosen: Plan, chip: ChipSpec) -> Plan | None:
 
 def ranked(chosen: Plan, chip: ChipSpec, count: int, *, others: int = 0, seed: int = 0) -> list[Plan]:
     """The `count` best plans without serial splits under the bound, then `others` drawn from all that fit."""
-    request, bound = chosen.request, max(chosen.allowed, chosen.temporary)
+    request, bound = chosen.request, chosen.bound
     every: list[tuple[Candidate, Table]] = []
     for candidate in _candidates(request, chip):
         rows = np.empty((ROWS, 12), np.int64)
@@ -191,7 +192,7 @@ def ranked(chosen: Plan, chip: ChipSpec, count: int, *, others: int = 0, seed: i
     if others:
         drawn = np.random.default_rng(seed).choice(len(table), min(others, len(table)), replace=False)
         picked += drawn.tolist()
-    return [_made(request, every[which[i]][0], table[i], chip, chosen.allowed) for i in picked]
+    return [_made(request, every[which[i]][0], table[i], chip, chosen.allowed, bound) for i in picked]
 
 
 def _request(
@@ -342,31 +343,26 @@ def _cheapest(
 @lru_cache(maxsize=4096)
 def _plan(wanted: Request, chip: ChipSpec) -> Plan:
     allowed = int(wanted.proportion * chip.tile.memory_bytes)
-    best = _bounded(wanted, chip, allowed, None)
+    best = _cheapest(wanted, chip, cost.NEVER, False)
     if best is None:  # pragma: no cover  (HMAC computes everything)
         raise AssertionError("no plan")
-    return _made(wanted, *best, chip, allowed)
-
-
-def _bounded(wanted: Request, chip: ChipSpec, allowed: int, without: str | None) -> Best | None:
-    """The search over bounds that the module describes."""
-    best = _cheapest(wanted, chip, cost.NEVER, False, without)
-    if best is None or best[1][1] <= allowed:
-        return best
-    if _cheapest(wanted, chip, int(allowed / SLACK), True, without, smallest=True) is None:
-        least = _cheapest(wanted, chip, int(best[1][1]), True, without, smallest=True)
-        allowed = max(allowed, int(SLACK * (least or best)[1][1]))
-    return _cheapest(wanted, chip, allowed, True, without)
+    if best[1][1] <= allowed:
+        return _made(wanted, *best, chip, allowed, allowed)
+    bound = allowed
+    if _cheapest(wanted, chip, int(allowed / SLACK), True, smallest=True) is None:
+        least = _cheapest(wanted, chip, int(best[1][1]), True, smallest=True) or best
+        bound = max(allowed, int(SLACK * least[1][1]))
+    return _made(wanted, *(_cheapest(wanted, chip, bound, True) or best), chip, allowed, bound)
 
 
 @lru_cache(maxsize=4096)
 def _runner_up(wanted: Request, chip: ChipSpec) -> Plan | None:
     chosen = _plan(wanted, chip)
-    best = _cheapest(wanted, chip, max(chosen.allowed, chosen.temporary), chosen.serial > 1, chosen.method.kind)
-    return _made(wanted, *best, chip, chosen.allowed) if best else None
+    best = _cheapest(wanted, chip, chosen.bound, chosen.serial > 1, chosen.method.kind)
+    return _made(wanted, *best, chip, chosen.allowed, chosen.bound) if best else None
 
 
-def _made(wanted: Request, c: Candidate, row: Table, chip: ChipSpec, allowed: int) -> Plan:
+def _made(wanted: Request, c: Candidate, row: Table, chip: ChipSpec, allowed: int, bound: int) -> Plan:
     ways = tuple(int(v) for v in row[3:])
     items = np.zeros(len(cost.ITEMS), np.int64)
     moved = c.moves
@@ -390,5 +386,6 @@ def _made(wanted: Request, c: Candidate, row: Table, chip: ChipSpec, allowed: in
         items=tuple((name, int(n)) for name, n in zip(cost.ITEMS, items, strict=True) if n),
         temporary=int(temporary),
         allowed=allowed,
+        bound=bound,
         request=wanted,
     )

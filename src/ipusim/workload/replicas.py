@@ -18,13 +18,18 @@ def workload_replicas(
     if batch is not None and batch != model.batch and not several:
         other = f" (batch {model.batch * target.ipus} puts a replica on each IPU)" if target.ipus > 1 else ""
         raise BadInput(f"workload {model.name!r} is built for batch {model.batch}, not {batch}{other}")
-    replicas, remarks = replicas_of(target, model.batch * target.ipus if several else model.batch)
-    if replicas > 1 and not several:
+    if target.ipus > 1 and model.batch > 1 and not several:
+        part, rest = divmod(model.batch, target.ipus)
+        each = f"simulate it with batch={model.batch * target.ipus} for that batch"
+        if not rest:
+            each = f"build it for batch {part}, and simulate it with batch={model.batch} for a replica"
         raise BadInput(
             f"workload {model.name!r} is built for batch {model.batch} and cannot be split over {target.ipus} IPUs: "
-            f"build it for batch {model.batch // target.ipus}, and simulate it with batch={model.batch} for a replica "
-            f"on each, or on one IPU"
+            f"{each} on each, or simulate it on one IPU"
         )
+    replicas, remarks = replicas_of(target, model.batch * target.ipus if several else model.batch)
+    if replicas > 1 and model.inputs and all(v.shape[:1] != (model.batch,) for v in model.inputs):
+        remarks += (f"no input has the batch of {model.batch} in front: every replica gets the same inputs",)
     return model, replicas, remarks
 
 
@@ -49,8 +54,8 @@ def check_joined(workload: Workload, replicas: int) -> None:
     """Raises BadInput for an output that several replicas cannot join along its first axis, the batch's."""
     batch = workload.batch
     for name, value in workload.outputs.items():
-        if replicas > 1 and (not value.shape or value.shape[0] % batch):
+        if replicas > 1 and value.shape[:1] != (batch,):
             raise BadInput(
                 f"output {name!r} of a replica has shape {value.shape}: to join those of {replicas} replicas, its "
-                f"first axis must hold the batch of {batch}; transpose it, or run on one IPU"
+                f"first axis must be the batch of {batch}; transpose it, or run on one IPU"
             )
